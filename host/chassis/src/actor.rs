@@ -1,0 +1,232 @@
+//! One sink at work: a thread that reads its streams' logs and delivers to its instance.
+
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use wasink_journal::{BatchLimits, MemoryLog, Next, Reader};
+use wasink_record::Stream;
+
+use crate::delivery::{Delivery, OutOfTime, Patience};
+use crate::ledger::LaneCounts;
+use crate::logger::{Level, Value};
+use crate::plugin::{CallError, Captured, Interrupter};
+use crate::status::SinkState;
+
+/// How long a sink may be without work before it is asked to flush.
+const FLUSH_AFTER: Duration = Duration::from_secs(1);
+
+/// One stream of a sink.
+pub(crate) struct Lane {
+    pub(crate) stream: Stream,
+    pub(crate) reader: Reader,
+    pub(crate) limits: BatchLimits,
+    pub(crate) counts: Arc<LaneCounts>,
+}
+
+/// What other threads ask of a sink's thread.
+pub(crate) enum Request {
+    Captured(SyncSender<Result<Option<Vec<Captured>>, CallError>>),
+    ResetCaptured(SyncSender<Result<bool, CallError>>),
+}
+
+/// A sink's thread, from outside.
+pub(crate) struct Actor {
+    thread: Mutex<Option<JoinHandle<()>>>,
+    waker: thread::Thread,
+    requests: SyncSender<Request>,
+    /// When everything must be over; set once the chassis closes.
+    deadline: Arc<Mutex<Option<Instant>>>,
+    interrupter: Interrupter,
+}
+
+/// Requests that may wait while a sink's thread is busy.
+const REQUESTS: usize = 16;
+
+impl Actor {
+    /// Starts the thread. It works until the logs of all its lanes have ended.
+    pub(crate) fn start(delivery: Delivery, lanes: Vec<Lane>) -> std::io::Result<Self> {
+        let (requests, inbox) = sync_channel(REQUESTS);
+        let deadline = Arc::new(Mutex::new(None));
+        let interrupter = delivery.plugin.interrupter();
+        let mut work = Work { delivery, lanes, deadline: Watch(deadline.clone()), inbox };
+        let thread = thread::Builder::new()
+            .name(format!("sink-{}", work.delivery.sink))
+            .spawn(move || work.run())?;
+        let waker = thread.thread().clone();
+        let thread = Mutex::new(Some(thread));
+        Ok(Self { thread, waker, requests, deadline, interrupter })
+    }
+
+    /// Says when everything must be over.
+    pub(crate) fn close_by(&self, deadline: Instant) {
+        *self.deadline.lock().unwrap_or_else(PoisonError::into_inner) = Some(deadline);
+        self.waker.unpark();
+    }
+
+    /// Waits for the thread to end; past the deadline, ends the call that it is in.
+    pub(crate) fn join(&self, deadline: Instant) {
+        let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(thread) = thread.take() else { return };
+        while !thread.is_finished() {
+            if Instant::now() >= deadline {
+                self.interrupter.interrupt();
+                self.waker.unpark();
+            }
+            thread::park_timeout(JOIN_POLL);
+        }
+        // A panic in the thread has been printed; there is nothing to add.
+        drop(thread.join());
+    }
+
+    /// Asks something of the thread and waits for the answer; `None` once it has ended.
+    pub(crate) fn ask<T>(&self, request: impl FnOnce(SyncSender<T>) -> Request) -> Option<T> {
+        let (answer, answered) = sync_channel(1);
+        self.requests.send(request(answer)).ok()?;
+        self.waker.unpark();
+        answered.recv().ok()
+    }
+}
+
+/// How often a closing chassis looks whether a sink's thread has ended.
+const JOIN_POLL: Duration = Duration::from_millis(1);
+
+/// What a sink's thread owns.
+struct Work {
+    delivery: Delivery,
+    lanes: Vec<Lane>,
+    deadline: Watch,
+    inbox: Receiver<Request>,
+}
+
+/// The moment at which a closing chassis loses patience.
+struct Watch(Arc<Mutex<Option<Instant>>>);
+
+impl Watch {
+    fn deadline(&self) -> Option<Instant> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Patience for Watch {
+    fn wait(&mut self, until: Instant) -> Result<(), OutOfTime> {
+        let now = Instant::now();
+        let until = match self.deadline() {
+            Some(deadline) if deadline <= now => return Err(OutOfTime),
+            Some(deadline) => until.min(deadline),
+            None => until,
+        };
+        thread::park_timeout(until.saturating_duration_since(now));
+        Ok(())
+    }
+}
+
+/// What a look at all the lanes came to.
+enum Round {
+    Delivered,
+    Nothing { due: Option<Instant> },
+    Over,
+}
+
+impl Work {
+    fn run(&mut self) {
+        // On this thread, so that appends wake it.
+        let logs = self.lanes.iter().map(|lane| lane.reader.log());
+        logs.for_each(MemoryLog::wake_this_thread);
+        let outcome = self.work();
+        self.end(outcome);
+    }
+
+    fn work(&mut self) -> Result<(), OutOfTime> {
+        let mut unflushed = None;
+        loop {
+            self.answer();
+            match self.round()? {
+                Round::Delivered => unflushed = Some(Instant::now() + FLUSH_AFTER),
+                Round::Over => return Ok(()),
+                Round::Nothing { due } => {
+                    let now = Instant::now();
+                    if unflushed.is_some_and(|flush| flush <= now) {
+                        unflushed = None;
+                        self.flush();
+                        continue;
+                    }
+                    let until = due.into_iter().chain(unflushed).min();
+                    match until {
+                        Some(until) => self.deadline.wait(until)?,
+                        None => thread::park(),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Delivers one batch of each lane that has one due.
+    fn round(&mut self) -> Result<Round, OutOfTime> {
+        let mut round = Round::Over;
+        for lane in &mut self.lanes {
+            match (lane.reader.next(&lane.limits), &mut round) {
+                (Next::Batch(batch), _) => {
+                    let end = batch.end();
+                    self.delivery.deliver(batch, &lane.counts, &mut self.deadline)?;
+                    lane.reader.commit(end);
+                    round = Round::Delivered;
+                }
+                (Next::End, _) | (_, Round::Delivered) => {}
+                (Next::Empty, Round::Over) => round = Round::Nothing { due: None },
+                (Next::Empty, Round::Nothing { .. }) => {}
+                (Next::Wait(until), Round::Nothing { due: Some(due) }) => *due = until.min(*due),
+                (Next::Wait(until), _) => round = Round::Nothing { due: Some(until) },
+            }
+        }
+        Ok(round)
+    }
+
+    fn answer(&mut self) {
+        loop {
+            // Whoever asked may have gone; that is theirs to know.
+            match self.inbox.try_recv() {
+                Ok(Request::Captured(answer)) => {
+                    drop(answer.send(self.delivery.plugin.captured()));
+                }
+                Ok(Request::ResetCaptured(answer)) => {
+                    drop(answer.send(self.delivery.plugin.reset_captured()));
+                }
+                Err(TryRecvError::Empty | TryRecvError::Disconnected) => return,
+            }
+        }
+    }
+
+    fn flush(&mut self) {
+        if let Err(error) = self.delivery.flush() {
+            let reason = error.to_string();
+            self.delivery.log(Level::Warn, "flush failed", &[("reason", reason.into())]);
+            self.delivery.broke(&error);
+        }
+    }
+
+    fn end(&mut self, outcome: Result<(), OutOfTime>) {
+        if outcome.is_ok() {
+            self.flush();
+            if let Err(error) = self.delivery.close() {
+                let reason = error.to_string();
+                self.delivery.log(Level::Warn, "close failed", &[("reason", reason.into())]);
+            }
+        }
+        for lane in &self.lanes {
+            let pending = lane.reader.pending();
+            if pending > 0 {
+                self.delivery.log(
+                    Level::Error,
+                    "closed with records that are not delivered",
+                    &[
+                        ("stream", lane.stream.as_str().into()),
+                        ("records", Value::Unsigned(pending)),
+                    ],
+                );
+            }
+        }
+        self.delivery.state.set(SinkState::Closed);
+    }
+}

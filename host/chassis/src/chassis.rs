@@ -1,0 +1,371 @@
+//! The whole: opened from a configuration, emitted to, closed.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use wasink_journal::{BatchLimits, MemoryLog};
+use wasink_record::{
+    Clock, CloudEvent, ControlEvent, Entry, IdSource, Record, Stream, SystemClock, UsageEvent,
+};
+
+use crate::actor::{Actor, Lane, Request};
+use crate::config::{Config, ConfigErrors, OnOpenFailure, SinkConfig, check_settings};
+use crate::delivery::Delivery;
+use crate::directory::open_private;
+use crate::error::{OpenError, SinkProblem};
+use crate::intake::Intake;
+use crate::ledger::LaneCounts;
+use crate::logger::{Level, Line, Logger, TracingLogger};
+use crate::plugin::{Captured, Grants, OpenRequest, PluginVersion, Plugins, SinkPlugin};
+use crate::recorder::Recorder;
+use crate::status::{SinkState, SinkStatus, StateCell, Status};
+
+/// Takes records in and delivers them to the sinks of its configuration.
+///
+/// Dropping a chassis closes it with a deadline of [`DROP_DEADLINE`].
+pub struct Chassis {
+    epoch: String,
+    doors: BTreeMap<Stream, Door>,
+    sinks: Vec<Sink>,
+    closed: AtomicBool,
+}
+
+/// How long a chassis that is dropped without [`Chassis::close`] tries to deliver what it has.
+pub const DROP_DEADLINE: Duration = Duration::from_secs(5);
+
+/// A stream that some sink takes.
+struct Door {
+    intake: Arc<Intake>,
+    mover: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// A sink of the configuration.
+struct Sink {
+    name: String,
+    plugin: String,
+    version: Option<PluginVersion>,
+    state: Arc<StateCell>,
+    lanes: Vec<(Stream, Arc<LaneCounts>)>,
+    /// Absent where the sink did not open.
+    actor: Option<Actor>,
+}
+
+/// What a chassis is joined with, besides its configuration.
+#[derive(Clone)]
+pub struct Parts {
+    /// Where plugins come from.
+    pub plugins: Arc<dyn Plugins>,
+    /// Where log lines go.
+    pub logger: Arc<dyn Logger>,
+    /// What the time is.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Parts {
+    /// These plugins, the system's clock, and log lines to the `tracing` crate.
+    pub fn new(plugins: Arc<dyn Plugins>) -> Self {
+        Self { plugins, logger: Arc::new(TracingLogger), clock: Arc::new(SystemClock) }
+    }
+}
+
+impl std::fmt::Debug for Parts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Parts")
+    }
+}
+
+/// A sink whose plugin has been opened.
+struct Opened<'a> {
+    config: &'a SinkConfig,
+    result: Result<Box<dyn SinkPlugin>, SinkProblem>,
+}
+
+impl Chassis {
+    /// Opens every sink of `config` and starts to take records.
+    ///
+    /// A sink that does not open, and whose configuration says `degrade`, is left out: a line in the
+    /// log and its state say so.
+    ///
+    /// # Errors
+    ///
+    /// All that is wrong with the configuration and with the other sinks, together; nothing is left
+    /// running then.
+    pub fn open(config: &Config, parts: &Parts) -> Result<Self, OpenError> {
+        let mut random = [0; 16];
+        getrandom::fill(&mut random).map_err(|error| OpenError::System(error.into()))?;
+        let (seed, epoch) = random.split_at(8);
+        let seed = seed.iter().fold(0, |seed, &byte| seed << 8 | u64::from(byte));
+        let ids = Arc::new(IdSource::new(seed));
+        let now = parts.clock.now();
+        let epoch = format!(
+            "{}-{}",
+            ids.next(now),
+            epoch.iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+        );
+
+        let opened = open_sinks(config, parts, &epoch)?;
+        start(config, parts, epoch, &ids, opened)
+    }
+
+    /// Records the endpoints of billable intervals.
+    pub fn metering(&self) -> Recorder<Entry> {
+        Recorder::new(self.intake(Stream::Metering))
+    }
+
+    /// Records finished units of work.
+    pub fn usage(&self) -> Recorder<UsageEvent> {
+        Recorder::new(self.intake(Stream::Usage))
+    }
+
+    /// Records control events.
+    pub fn control(&self) -> Recorder<ControlEvent> {
+        Recorder::new(self.intake(Stream::Control))
+    }
+
+    /// Records CloudEvents.
+    pub fn events(&self) -> Recorder<CloudEvent> {
+        Recorder::new(self.intake(Stream::Events))
+    }
+
+    /// Records whatever is of `stream`; a record of another stream goes where its own recorder would
+    /// send it only if that is the same. For doors that learn the stream while running.
+    pub fn recorder(&self, stream: Stream) -> Recorder<Record> {
+        Recorder::new(self.intake(stream))
+    }
+
+    /// How everything is doing, at this moment.
+    pub fn status(&self) -> Status {
+        let streams = self.doors.values().map(|door| door.intake.ledger()).collect();
+        let sinks = self.sinks.iter().map(|sink| self.sink_status(sink)).collect();
+        Status { epoch: self.epoch.clone(), streams, sinks }
+    }
+
+    /// What the named sink has kept, where its plugin is one that keeps records for tests.
+    ///
+    /// Waits until the sink is between two batches. `None` where there is no such sink, its plugin
+    /// keeps nothing, it does not answer, or it is closed.
+    pub fn captured(&self, sink: &str) -> Option<Vec<Captured>> {
+        self.actor(sink)?.ask(Request::Captured)?.ok()?
+    }
+
+    /// Makes such a sink forget; false where [`captured`](Self::captured) would give `None`.
+    pub fn reset_captured(&self, sink: &str) -> bool {
+        let answer = || self.actor(sink)?.ask(Request::ResetCaptured)?.ok();
+        answer().unwrap_or(false)
+    }
+
+    /// Takes nothing more, delivers what there is, flushes and closes every sink, and returns how it
+    /// all ended. What could not be delivered within `deadline` shows as pending.
+    ///
+    /// Blocks. A call of a plugin that is under way at the deadline is ended. Closing again changes
+    /// nothing.
+    pub fn close(&self, deadline: Duration) -> Status {
+        let deadline = Instant::now() + deadline;
+        if !self.closed.swap(true, Ordering::SeqCst) {
+            self.doors.values().for_each(|door| door.intake.close());
+            let actors = || self.sinks.iter().filter_map(|sink| sink.actor.as_ref());
+            actors().for_each(|actor| actor.close_by(deadline));
+            actors().for_each(|actor| actor.join(deadline));
+            for door in self.doors.values() {
+                // With nobody left to read, a mover that waits for room would wait for ever.
+                door.intake.abandon();
+                let mut mover = door.mover.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Some(mover) = mover.take() {
+                    drop(mover.join());
+                }
+            }
+        }
+        self.status()
+    }
+
+    fn intake(&self, stream: Stream) -> Option<Arc<Intake>> {
+        self.doors.get(&stream).map(|door| door.intake.clone())
+    }
+
+    fn actor(&self, sink: &str) -> Option<&Actor> {
+        self.sinks.iter().find(|candidate| candidate.name == sink)?.actor.as_ref()
+    }
+
+    fn sink_status(&self, sink: &Sink) -> SinkStatus {
+        let lane = |(stream, counts): &(Stream, Arc<LaneCounts>)| {
+            let accepted = self.doors.get(stream).map_or(0, |door| door.intake.ledger().accepted);
+            counts.ledger(*stream, accepted)
+        };
+        SinkStatus {
+            name: sink.name.clone(),
+            plugin: sink.plugin.clone(),
+            version: sink.version.clone(),
+            state: sink.state.get(),
+            lanes: sink.lanes.iter().map(lane).collect(),
+        }
+    }
+}
+
+impl Drop for Chassis {
+    fn drop(&mut self) {
+        self.close(DROP_DEADLINE);
+    }
+}
+
+impl std::fmt::Debug for Chassis {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Chassis").field("epoch", &self.epoch).finish_non_exhaustive()
+    }
+}
+
+/// Finds everything that would keep [`Chassis::open`] from opening, short of opening a sink: plugins
+/// are loaded and asked to describe themselves, settings are checked, nothing is made on disk.
+///
+/// # Errors
+///
+/// All that is wrong, together. A sink that may be left out when it does not open counts as well.
+pub fn check(config: &Config, parts: &Parts) -> Result<(), OpenError> {
+    check_names(config, parts)?;
+    let check = |sink| check_sink(sink, parts).err();
+    let problems: Vec<_> = config.sinks.iter().filter_map(check).collect();
+    if problems.is_empty() { Ok(()) } else { Err(OpenError::Sinks(problems)) }
+}
+
+fn check_names(config: &Config, parts: &Parts) -> Result<(), OpenError> {
+    let names = parts.plugins.names();
+    let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
+    ConfigErrors::check(config.check_plugins(&names)).map_err(OpenError::Config)
+}
+
+/// Whether the sink's plugin is there, takes its streams and accepts its settings.
+fn check_sink(sink: &SinkConfig, parts: &Parts) -> Result<(), SinkProblem> {
+    let description =
+        parts.plugins.describe(&sink.plugin).map_err(|e| SinkProblem::plugin(sink, e))?;
+    for stream in &sink.streams {
+        if !description.streams.contains(stream) {
+            return Err(SinkProblem::stream(sink, *stream, &description.streams));
+        }
+    }
+    if let Some(schema) = &description.settings_schema {
+        check_settings(schema, sink).or_else(ConfigErrors::check).map_err(SinkProblem::Settings)?;
+    }
+    Ok(())
+}
+
+/// Opens all sinks, so that all that is wrong is told together.
+fn open_sinks<'a>(
+    config: &'a Config,
+    parts: &Parts,
+    epoch: &str,
+) -> Result<Vec<Opened<'a>>, OpenError> {
+    check_names(config, parts)?;
+    let mut opened = Vec::new();
+    let mut problems = Vec::new();
+    for sink in &config.sinks {
+        match (open_sink(config, sink, parts, epoch), sink.on_open_failure) {
+            (Err(problem), OnOpenFailure::Refuse) => problems.push(problem),
+            (result, _) => opened.push(Opened { config: sink, result }),
+        }
+    }
+    if problems.is_empty() { Ok(opened) } else { Err(OpenError::Sinks(problems)) }
+}
+
+fn open_sink(
+    config: &Config,
+    sink: &SinkConfig,
+    parts: &Parts,
+    epoch: &str,
+) -> Result<Box<dyn SinkPlugin>, SinkProblem> {
+    check_sink(sink, parts)?;
+    let directory = open_private(&sink.directory).map_err(|e| SinkProblem::directory(sink, e))?;
+    let request = OpenRequest {
+        plugin: sink.plugin.clone(),
+        name: sink.name.clone(),
+        node_id: config.node_id.clone(),
+        epoch: epoch.to_owned(),
+        settings: serde_json::Value::Object(sink.settings.clone()).to_string(),
+        timeout: sink.timeout,
+        grants: Grants { directory: Some(Arc::new(directory)), stderr: sink.stderr() },
+        logger: parts.logger.clone(),
+    };
+    parts.plugins.open(request).map_err(|e| SinkProblem::plugin(sink, e))
+}
+
+/// Opens the doors of the streams that somebody takes, and starts the sinks.
+fn start(
+    config: &Config,
+    parts: &Parts,
+    epoch: String,
+    ids: &Arc<IdSource>,
+    opened: Vec<Opened<'_>>,
+) -> Result<Chassis, OpenError> {
+    let source: Arc<str> = format!("wasink/{}", config.node_id).into();
+    let mut chassis = Chassis {
+        epoch,
+        doors: BTreeMap::new(),
+        sinks: Vec::new(),
+        closed: AtomicBool::new(false),
+    };
+    for Opened { config: sink, result } in opened {
+        let mut lanes = Vec::new();
+        if result.is_ok() {
+            for &stream in &sink.streams {
+                let log = match chassis.doors.get(&stream) {
+                    Some(door) => door.intake.log().clone(),
+                    None => {
+                        let log = MemoryLog::new(stream, config.queue.bytes, source.clone());
+                        let records = config.queue.records;
+                        let (intake, mover) = Intake::open(
+                            stream,
+                            records,
+                            log.clone(),
+                            ids.clone(),
+                            parts.clock.clone(),
+                        )
+                        .map_err(OpenError::System)?;
+                        let mover = Mutex::new(Some(mover));
+                        chassis.doors.insert(stream, Door { intake, mover });
+                        log
+                    }
+                };
+                let limits = BatchLimits {
+                    records: sink.batch.records,
+                    bytes: sink.batch.bytes,
+                    age: sink.batch.age,
+                };
+                let counts = Arc::new(LaneCounts::default());
+                lanes.push(Lane { stream, reader: log.reader(), limits, counts });
+            }
+        }
+        chassis.sinks.push(start_sink(sink, result, lanes, parts)?);
+    }
+    Ok(chassis)
+}
+
+fn start_sink(
+    config: &SinkConfig,
+    result: Result<Box<dyn SinkPlugin>, SinkProblem>,
+    lanes: Vec<Lane>,
+    parts: &Parts,
+) -> Result<Sink, OpenError> {
+    let name = config.name.clone();
+    let counts = lanes.iter().map(|lane| (lane.stream, lane.counts.clone())).collect();
+    let (version, state, actor) = match result {
+        Ok(plugin) => {
+            let version = plugin.version();
+            let state = Arc::new(StateCell::new(SinkState::Working));
+            let delivery = Delivery::new(name.clone(), plugin, state.clone(), parts.logger.clone());
+            let actor = Actor::start(delivery, lanes).map_err(OpenError::System)?;
+            (Some(version), state, Some(actor))
+        }
+        Err(problem) => {
+            let reason = problem.to_string();
+            parts.logger.log(&Line {
+                level: Level::Warn,
+                sink: Some(&name),
+                message: "sink did not open, going on without it",
+                fields: &[("reason".to_owned(), reason.clone().into())],
+            });
+            (None, Arc::new(StateCell::new(SinkState::Degraded { reason })), None)
+        }
+    };
+    Ok(Sink { name, plugin: config.plugin.to_string(), version, state, lanes: counts, actor })
+}

@@ -1,0 +1,367 @@
+//! The configuration: read from a file, the environment and the command line, checked as a whole,
+//! and resolved to what the program runs on.
+//!
+//! A file is TOML, or JSON of the same shape. Every key has a default, so no file at all is a
+//! configuration that works; [`schema`] has all keys. What the command line says goes before what
+//! the environment says, that before the file, and that before the defaults.
+//!
+//! All mistakes are told together, each with its place and the way out. Nothing here reads the
+//! environment of the process or knows a plugin: [`Sources`] brings the one, and once the other is
+//! known, [`Config::check_plugins`] and [`check_settings`] check the rest.
+//!
+//! ```
+//! use wasink_chassis::config::Config;
+//!
+//! let config = Config::from_toml("[metering]\nbackend = \"stderr\"")?;
+//! assert_eq!(config.sinks[0].plugin.as_str(), "stderr");
+//!
+//! let errors = Config::from_toml("[metering]\nbachend = \"stderr\"").unwrap_err();
+//! assert_eq!(
+//!     errors.to_string(),
+//!     "configuration:2: metering.bachend: unknown key `bachend`; did you mean `backend`?"
+//! );
+//! # Ok::<(), wasink_chassis::config::ConfigErrors>(())
+//! ```
+
+use std::{
+    fs::File,
+    io::Read,
+    num::{NonZeroU32, NonZeroU64},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use serde_json::{Map, Value};
+use wasink_record::Stream;
+
+mod check;
+mod document;
+mod error;
+mod explain;
+mod json_lines;
+mod name;
+mod nearest;
+mod overrides;
+mod path;
+mod plugins;
+mod raw;
+mod reference;
+mod resolve;
+mod schema;
+mod schema_cost;
+mod units;
+
+#[cfg(test)]
+mod tests;
+
+pub use self::{
+    error::{ConfigError, ConfigErrors, Origin},
+    explain::Setting,
+    name::{PluginName, PluginNameError},
+    overrides::{CONFIG_VARIABLE, Flag},
+    plugins::check_settings,
+    raw::{LogFormat, LogLevel, OnOpenFailure},
+    reference::reference,
+    schema::schema,
+    units::parse_duration,
+};
+
+use self::{
+    check::{Checker, Mistake},
+    document::{Document, Origins, Parsed},
+    path::{KeyPath, Step},
+};
+
+/// The largest file that is read, in bytes: far above any configuration, far below what hurts.
+const MAX_FILE: u64 = 4 << 20;
+/// Stands for the file of a text that comes from none.
+const NO_FILE: &str = "configuration";
+
+/// What the program runs on: checked, with every default filled in.
+///
+/// Two are equal if they do the same, wherever their values come from.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Config {
+    /// Directory of everything that the chassis keeps. A relative path is relative to the working
+    /// directory, here as everywhere.
+    pub data_dir: PathBuf,
+    /// Directories in which plugins are looked for, in this order, before the bundled ones. They
+    /// need not be there.
+    pub plugin_dirs: Vec<PathBuf>,
+    /// Name of this node, the same across restarts.
+    pub node_id: String,
+    /// The chassis's own log.
+    pub log: LogConfig,
+    /// The queue that each stream has.
+    pub queue: QueueLimits,
+    /// Every sink. Those of `[metering]` and `[usage]` come first, then those that keep a stream
+    /// which no `[[sink]]` takes, then each `[[sink]]` in the file's order.
+    pub sinks: Vec<SinkConfig>,
+    /// All settings in the shape of the file.
+    effective: Value,
+    /// Tables of settings for plugins that are not chosen: the path, and the plugin's name.
+    tables: Vec<(KeyPath, String)>,
+    origins: Arc<Origins>,
+}
+
+/// The chassis's own log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LogConfig {
+    /// The least grave lines that are written.
+    pub level: LogLevel,
+    /// How a line is written.
+    pub format: LogFormat,
+}
+
+/// Bounds of a queue in memory. What does not fit is dropped and counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct QueueLimits {
+    /// The most records in it.
+    pub records: NonZeroU32,
+    /// The most bytes in it, as the wire format counts them.
+    pub bytes: NonZeroU64,
+}
+
+/// When a batch is full: at the first of these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BatchLimits {
+    /// So many records.
+    pub records: NonZeroU32,
+    /// So many bytes of the wire format. A record that is larger goes alone.
+    pub bytes: NonZeroU64,
+    /// The first of its records has waited for so long; zero: a batch is what is there.
+    pub age: Duration,
+}
+
+/// One sink.
+///
+/// Two are equal if they do the same, wherever their values come from.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct SinkConfig {
+    /// Its own among all sinks: 1 to 64 of `a`-`z`, `0`-`9` and `-`. `metering`, `usage`, `control`
+    /// and `events` are those that no `[[sink]]` describes.
+    pub name: String,
+    /// The plugin.
+    pub plugin: PluginName,
+    /// The streams that it takes, one at least, each once.
+    pub streams: Vec<Stream>,
+    /// The plugin's own settings; [`check_settings`] checks them.
+    pub settings: Map<String, Value>,
+    /// The sink's data directory, which its plugin sees as `/data`. It may not be there yet.
+    pub directory: PathBuf,
+    /// When a batch for it is full.
+    pub batch: BatchLimits,
+    /// How long one call of the plugin may take; above zero.
+    pub timeout: Duration,
+    /// What to do when it can't be opened at the start.
+    pub on_open_failure: OnOpenFailure,
+    /// The key of the settings, for messages: `metering.file`, `sink[0].settings`.
+    pub path_in_config: String,
+    plugin_key: KeyPath,
+    settings_key: KeyPath,
+    origins: Arc<Origins>,
+}
+
+impl SinkConfig {
+    /// Whether the plugin writes to the process's own standard error. Only `stderr` does: that is
+    /// what it is for.
+    pub fn stderr(&self) -> bool {
+        self.plugin.as_str() == "stderr"
+    }
+}
+
+/// Where a configuration comes from.
+#[derive(Debug, Clone, Default)]
+pub struct Sources {
+    /// The file: JSON if its extension is `json`, or else TOML. None: only defaults and what is
+    /// below. A file that is not there is an error.
+    pub file: Option<PathBuf>,
+    /// The environment: names and values. Only names that begin with `WASINK_` count, and
+    /// [`CONFIG_VARIABLE`] does not.
+    pub env: Vec<(String, String)>,
+    /// What the command line sets, later over earlier.
+    pub flags: Vec<Flag>,
+}
+
+impl Config {
+    /// Reads the file, puts the environment over it and the flags over that, and checks it all.
+    ///
+    /// # Errors
+    ///
+    /// Every mistake that was found. Where the file's syntax is wrong, what can be read of it is
+    /// checked all the same.
+    pub fn load(sources: &Sources) -> Result<Self, ConfigErrors> {
+        let parsed = match &sources.file {
+            None => Parsed { document: Document::empty(), errors: Vec::new() },
+            Some(path) => {
+                let text = read(path).map_err(|message| {
+                    let origin = Origin::File { path: path.clone(), line: None };
+                    ConfigErrors::from(ConfigError::new(origin, "", message))
+                })?;
+                let json = path.extension().is_some_and(|name| name.eq_ignore_ascii_case("json"));
+                let parse = if json { document::parse_json } else { document::parse_toml };
+                parse(&text, path)
+            }
+        };
+        build(parsed, &sources.env, &sources.flags)
+    }
+
+    /// Takes a configuration from a text in TOML.
+    ///
+    /// # Errors
+    ///
+    /// Every mistake that was found.
+    pub fn from_toml(text: &str) -> Result<Self, ConfigErrors> {
+        build(document::parse_toml(text, Path::new(NO_FILE)), &[], &[])
+    }
+
+    /// Takes a configuration from a text in JSON, of the same shape.
+    ///
+    /// # Errors
+    ///
+    /// Every mistake that was found.
+    pub fn from_json(text: &str) -> Result<Self, ConfigErrors> {
+        build(document::parse_json(text, Path::new(NO_FILE)), &[], &[])
+    }
+}
+
+impl Default for Config {
+    /// No file, no environment, no flags.
+    fn default() -> Self {
+        let origins = Arc::new(Origins::default());
+        resolve::resolve(raw::Config::default(), origins, &mut Vec::new())
+    }
+}
+
+impl PartialEq for Config {
+    fn eq(&self, other: &Self) -> bool {
+        let parts = |config: &Self| {
+            (config.data_dir.clone(), config.plugin_dirs.clone(), config.node_id.clone())
+        };
+        parts(self) == parts(other)
+            && self.log == other.log
+            && self.queue == other.queue
+            && self.sinks == other.sinks
+    }
+}
+
+impl PartialEq for SinkConfig {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+            && self.plugin == other.plugin
+            && self.streams == other.streams
+            && self.settings == other.settings
+            && self.directory == other.directory
+            && self.batch == other.batch
+            && self.timeout == other.timeout
+            && self.on_open_failure == other.on_open_failure
+    }
+}
+
+/// Reads the file, or says what is wrong with it.
+fn read(path: &Path) -> Result<String, String> {
+    let mut text = String::new();
+    let file = File::open(path).map_err(|error| format!("can't open it: {error}"))?;
+    let read = file.take(MAX_FILE + 1).read_to_string(&mut text);
+    read.map_err(|error| format!("can't read it: {error}"))?;
+    if text.len() as u64 > MAX_FILE {
+        return Err(format!("larger than {MAX_FILE} bytes, so it is no configuration"));
+    }
+    Ok(text)
+}
+
+fn build(parsed: Parsed, env: &[(String, String)], flags: &[Flag]) -> Result<Config, ConfigErrors> {
+    let Parsed { mut document, mut errors } = parsed;
+    let syntax = errors.iter().filter(|error| error.column.is_some());
+    let unreadable: Vec<Origin> = syntax.map(|error| error.origin.clone()).collect();
+    let schema = schema();
+    overrides::apply_environment(&mut document, env, &schema, &mut errors);
+    overrides::apply_flags(&mut document, flags, &schema, &mut errors);
+
+    let Document { mut value, origins } = document;
+    let internal =
+        |message: String| ConfigErrors::from(ConfigError::new(Origin::Default, "", message));
+    let mistakes = Checker::new(&schema).map_err(internal)?.mistakes(&value);
+    for Mistake { path, message, missing } in &mistakes {
+        let origin = origins.around(path);
+        // What can't be read is not missing, and what stands on its line may be a part of it.
+        let doubtful = !unreadable.is_empty() && (*missing || unreadable.contains(&origin));
+        if !doubtful {
+            errors.push(ConfigError::new(origin, path, message.as_str()));
+        }
+    }
+    for mistake in &mistakes {
+        repair(&mut value, &mistake.path);
+    }
+
+    match serde_path_to_error::deserialize::<_, raw::Config>(value) {
+        Ok(raw) => {
+            let config = resolve::resolve(raw, Arc::new(origins), &mut errors);
+            ConfigErrors::check(errors).map(|()| config)
+        }
+        Err(error) => {
+            if errors.is_empty() {
+                let path = KeyPath::of_serde(error.path());
+                let message = error.into_inner().to_string();
+                errors.push(ConfigError::new(origins.around(&path), path, message));
+            }
+            ConfigErrors::check(errors)?;
+            Err(internal("the configuration could not be read".to_owned()))
+        }
+    }
+}
+
+/// Puts something harmless in the place of a wrong value, so that the rest can be checked as well.
+/// What comes of it is never run on.
+fn repair(root: &mut Value, path: &KeyPath) {
+    let placeholder = |key: &str, index: usize| match key {
+        "name" => Some(Value::from(format!("-{index}"))),
+        "plugin" => Some("nop".into()),
+        "streams" => Some(Stream::ALL.map(Stream::as_str).to_vec().into()),
+        _ => None,
+    };
+    if let [Step::Key(sink), Step::Index(index), rest @ ..] = path.steps()
+        && sink == "sink"
+        && let Some(sink) = root.get_mut(sink).and_then(|sinks| sinks.get_mut(*index))
+    {
+        let Some(Step::Key(key)) = rest.first() else {
+            let keys = ["name", "plugin", "streams"].into_iter();
+            let keys = keys.filter_map(|key| Some((key.to_owned(), placeholder(key, *index)?)));
+            *sink = Value::Object(keys.collect());
+            return;
+        };
+        match (placeholder(key, *index), sink) {
+            (Some(value), Value::Object(table)) => {
+                table.insert(key.clone(), value);
+            }
+            (_, sink) => remove(sink, rest),
+        }
+        return;
+    }
+    if path.steps().is_empty() {
+        *root = Value::Object(Map::new());
+    }
+    remove(root, path.steps());
+}
+
+/// Takes out the value, or the list that it stands in.
+fn remove(root: &mut Value, steps: &[Step]) {
+    let keys: Vec<&String> = steps
+        .iter()
+        .map_while(|step| match step {
+            Step::Key(key) => Some(key),
+            Step::Index(_) => None,
+        })
+        .collect();
+    let Some((last, tables)) = keys.split_last() else { return };
+    let table = tables.iter().try_fold(root, |at, key| at.get_mut(key.as_str()));
+    if let Some(table) = table.and_then(Value::as_object_mut) {
+        table.remove(last.as_str());
+    }
+}

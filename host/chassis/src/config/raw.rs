@@ -1,0 +1,375 @@
+//! The configuration as it is written. Defaults are here; what depends on another value is not.
+
+use std::{
+    collections::BTreeMap,
+    num::{NonZeroU32, NonZeroU64},
+    time::Duration,
+};
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use wasink_record::Stream;
+
+use super::{
+    name::{PLUGIN_NAME_PATTERN, SINK_NAME_PATTERN},
+    units::{Period, Size, Timeout},
+};
+
+/// Where the chassis keeps what it keeps, unless it is told another place.
+const DATA_DIR: &str = "wasink-data";
+
+/// About four milliseconds of a producer at full speed, and a few megabytes.
+const QUEUE_RECORDS: NonZeroU32 = NonZeroU32::new(16_384).unwrap();
+/// Room for the records above at 4 KiB each.
+const QUEUE_BYTES: Size = size(64 << 20);
+/// Their number is no use above it, and a plugin has to hold what it is given.
+const MAX_BATCH_RECORDS: u32 = 1 << 20;
+/// Slots are set aside at the start, some hundred bytes each: more would be gigabytes.
+const MAX_QUEUE_RECORDS: u32 = 1 << 24;
+
+/// Enough that what a call costs is nothing to a record.
+const BATCH_RECORDS: NonZeroU32 = NonZeroU32::new(1_024).unwrap();
+/// Above it, a larger write is no faster.
+const BATCH_BYTES: Size = size(256 << 10);
+/// What a person looking at the receiver does not notice.
+const BATCH_AGE: Duration = Duration::from_millis(200);
+/// Longer than a receiver that is merely slow.
+pub(super) const TIMEOUT: Duration = Duration::from_secs(30);
+
+const fn size(bytes: u64) -> Size {
+    match NonZeroU64::new(bytes) {
+        Some(bytes) => Size(bytes),
+        None => panic!("no size is zero"),
+    }
+}
+
+/// Configuration of wasink.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(title = "wasink configuration")]
+pub(super) struct Config {
+    /// Directory of everything that the chassis keeps. It is made at the start.
+    #[schemars(schema_with = "path_schema")]
+    pub(super) data_dir: String,
+    /// Directories in which plugins are looked for, in this order, before the bundled ones. They
+    /// need not be there. `["<data_dir>/plugins"]` where it is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "paths_schema")]
+    pub(super) plugin_dirs: Option<Vec<String>>,
+    /// Name of this node, the same across restarts. The name of the host where it is left out, or
+    /// `local` if that has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "node_id_schema")]
+    pub(super) node_id: Option<String>,
+    /// The chassis's own log.
+    pub(super) log: Log,
+    /// The bounded queue in memory that each stream has. What does not fit is dropped and counted.
+    pub(super) queue: Queue,
+    /// The sink that takes the `metering` stream.
+    pub(super) metering: Metering,
+    /// The sink that takes the `usage` stream.
+    pub(super) usage: Usage,
+    /// Further sinks.
+    pub(super) sink: Vec<Sink>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data_dir: DATA_DIR.to_owned(),
+            plugin_dirs: None,
+            node_id: None,
+            log: Log::default(),
+            queue: Queue::default(),
+            metering: Metering::default(),
+            usage: Usage::default(),
+            sink: Vec::new(),
+        }
+    }
+}
+
+/// The chassis's own log.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Log {
+    /// The least grave lines that are written: `debug`, `info`, `warn` or `error`.
+    pub(super) level: LogLevel,
+    /// `text` for people, `json` for programs: one object a line.
+    pub(super) format: LogFormat,
+}
+
+/// The least grave lines of the log that are written.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    /// Everything.
+    Debug,
+    /// What an operator may want to know afterwards.
+    #[default]
+    Info,
+    /// What may need an operator later on.
+    Warn,
+    /// What needs an operator.
+    Error,
+}
+
+/// How a line of the log is written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs: one JSON object a line.
+    Json,
+}
+
+/// Bounds of a queue.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Queue {
+    /// The most records in it.
+    #[schemars(range(min = 1, max = MAX_QUEUE_RECORDS))]
+    pub(super) records: NonZeroU32,
+    /// The most bytes in it, counted as the records' wire format has them.
+    pub(super) bytes: Size,
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        Self { records: QUEUE_RECORDS, bytes: QUEUE_BYTES }
+    }
+}
+
+/// When a batch is full: at the first of these.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Batch {
+    /// So many records.
+    #[schemars(range(min = 1, max = MAX_BATCH_RECORDS))]
+    pub(super) records: NonZeroU32,
+    /// So many bytes of the records' wire format. A record that is larger goes alone.
+    pub(super) bytes: Size,
+    /// The first of its records has waited for so long. `0s`: a batch is what is there.
+    pub(super) age: Period,
+}
+
+impl Default for Batch {
+    fn default() -> Self {
+        Self { records: BATCH_RECORDS, bytes: BATCH_BYTES, age: Period(BATCH_AGE) }
+    }
+}
+
+/// What to do when a sink can't be opened at the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum OnOpenFailure {
+    /// Refuse to start.
+    #[default]
+    Refuse,
+    /// Start without it; status and metrics show it.
+    Degrade,
+}
+
+/// The sink that takes the `metering` stream.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+#[schemars(transform = plugin_tables)]
+pub(super) struct Metering {
+    /// The plugin that takes the stream: `file`, `stderr`, `nop` (which throws it away), or any
+    /// other by its name. The empty string is `file`.
+    #[schemars(schema_with = "backend_schema")]
+    pub(super) backend: String,
+    /// When a batch is full: at the first of these.
+    pub(super) batch: Batch,
+    /// How long one call of the plugin may take.
+    pub(super) timeout: Timeout,
+    /// When the sink can't be opened: `refuse` to start, or `degrade`: start without it, which
+    /// status and metrics show.
+    pub(super) on_open_failure: OnOpenFailure,
+    /// Settings of the plugin `file`.
+    #[serde(skip_serializing_if = "File::is_empty")]
+    pub(super) file: File,
+    /// Settings of any other plugin, in a table of its name.
+    #[serde(flatten)]
+    pub(super) plugins: BTreeMap<String, Map<String, Value>>,
+}
+
+impl Default for Metering {
+    fn default() -> Self {
+        Self {
+            backend: String::new(),
+            batch: Batch::default(),
+            timeout: Timeout(TIMEOUT),
+            on_open_failure: OnOpenFailure::default(),
+            file: File::default(),
+            plugins: BTreeMap::new(),
+        }
+    }
+}
+
+/// The sink that takes the `usage` stream.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+#[schemars(transform = plugin_tables)]
+pub(super) struct Usage {
+    /// `false`: no such sink is made at all, whatever `sink` says.
+    pub(super) enabled: bool,
+    /// The plugin that takes the stream, by its name.
+    #[schemars(schema_with = "plugin_schema")]
+    pub(super) sink: String,
+    /// When a batch is full: at the first of these.
+    pub(super) batch: Batch,
+    /// How long one call of the plugin may take.
+    pub(super) timeout: Timeout,
+    /// When the sink can't be opened: `refuse` to start, or `degrade`: start without it, which
+    /// status and metrics show.
+    pub(super) on_open_failure: OnOpenFailure,
+    /// Settings of the plugin `file`.
+    #[serde(skip_serializing_if = "File::is_empty")]
+    pub(super) file: File,
+    /// Settings of any other plugin, in a table of its name.
+    #[serde(flatten)]
+    pub(super) plugins: BTreeMap<String, Map<String, Value>>,
+}
+
+impl Default for Usage {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            sink: "log".to_owned(),
+            batch: Batch::default(),
+            timeout: Timeout(TIMEOUT),
+            on_open_failure: OnOpenFailure::default(),
+            file: File::default(),
+            plugins: BTreeMap::new(),
+        }
+    }
+}
+
+/// Settings of the plugin `file` where the chassis chooses its directory.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+#[schemars(transform = free_settings)]
+pub(super) struct File {
+    /// Path of the file; its directory is made at the start. `<data_dir>/<stream>/ledger.jsonl`
+    /// where it is left out or empty.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
+    pub(super) path: Option<String>,
+    /// The plugin's other settings.
+    #[serde(flatten)]
+    pub(super) rest: Map<String, Value>,
+}
+
+impl File {
+    pub(super) fn is_empty(&self) -> bool {
+        self.path.is_none() && self.rest.is_empty()
+    }
+}
+
+/// One more sink.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Sink {
+    /// Name of the sink, its own among all sinks.
+    #[schemars(schema_with = "sink_name_schema")]
+    pub(super) name: String,
+    /// The plugin, by its name.
+    #[schemars(schema_with = "plugin_schema")]
+    pub(super) plugin: String,
+    /// The streams that it takes: `metering`, `usage`, `control`, `events`.
+    #[schemars(schema_with = "streams_schema")]
+    pub(super) streams: Vec<Stream>,
+    /// The plugin's own settings.
+    #[serde(default)]
+    #[schemars(schema_with = "settings_schema")]
+    pub(super) settings: Map<String, Value>,
+    /// The sink's data directory, which its plugin sees as `/data`. It is made at the start.
+    /// `<data_dir>/sinks/<name>` where it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "path_schema")]
+    pub(super) directory: Option<String>,
+    /// When a batch is full: at the first of these.
+    #[serde(default)]
+    pub(super) batch: Batch,
+    /// How long one call of the plugin may take.
+    #[serde(default = "timeout")]
+    pub(super) timeout: Timeout,
+    /// When the sink can't be opened: `refuse` to start, or `degrade`: start without it, which
+    /// status and metrics show.
+    #[serde(default)]
+    pub(super) on_open_failure: OnOpenFailure,
+}
+
+fn timeout() -> Timeout {
+    Timeout(TIMEOUT)
+}
+
+fn path_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string", "minLength": 1, "x-expected": "a path" })
+}
+
+fn node_id_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "minLength": 1,
+        "maxLength": 255,
+        "x-expected": "a name of 1 to 255 characters",
+    })
+}
+
+fn paths_schema(generator: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "array", "items": path_schema(generator), "x-expected": "a list of paths" })
+}
+
+fn plugin_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "pattern": PLUGIN_NAME_PATTERN,
+        "x-expected": "the name of a plugin (`a`-`z`, `0`-`9`, `-`, `_`)",
+    })
+}
+
+fn backend_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "pattern": format!("^$|{PLUGIN_NAME_PATTERN}"),
+        "x-expected": "the name of a plugin (`a`-`z`, `0`-`9`, `-`, `_`)",
+    })
+}
+
+fn sink_name_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "pattern": SINK_NAME_PATTERN,
+        "x-expected": "a name of 1 to 64 of `a`-`z`, `0`-`9` and `-`",
+    })
+}
+
+fn streams_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array",
+        "items": { "enum": Stream::ALL.map(Stream::as_str) },
+        "minItems": 1,
+        "uniqueItems": true,
+        "x-expected": "a list of streams, one at least, each once",
+    })
+}
+
+fn settings_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "object", "additionalProperties": true })
+}
+
+/// Any key beside the listed ones is the name of a plugin, and holds a table.
+fn plugin_tables(schema: &mut Schema) {
+    schema.insert("additionalProperties".to_owned(), serde_json::json!({ "type": "object" }));
+}
+
+/// Any key beside the listed ones is the plugin's own.
+fn free_settings(schema: &mut Schema) {
+    schema.insert("additionalProperties".to_owned(), Value::Bool(true));
+}

@@ -1,0 +1,256 @@
+//! From the configuration as it is written to what the program runs on.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use serde_json::{Map, Value};
+use wasink_record::Stream;
+
+use super::{
+    BatchLimits, Config, LogConfig, OnOpenFailure, QueueLimits, SinkConfig, document::Origins,
+    error::ConfigError, name::PluginName, path::KeyPath, raw,
+};
+
+/// The plugin that keeps a stream which nothing else takes.
+const FILE_PLUGIN: &str = "file";
+/// Its file, in the stream's own directory.
+const LEDGER: &str = "ledger.jsonl";
+
+/// Makes what the program runs on.
+///
+/// What is wrong goes to `errors`; where there is anything, the result is of no use.
+pub(super) fn resolve(
+    mut raw: raw::Config,
+    origins: Arc<Origins>,
+    errors: &mut Vec<ConfigError>,
+) -> Config {
+    complete(&mut raw);
+    let data_dir = PathBuf::from(&raw.data_dir);
+    let mut resolver = Resolver { data_dir, origins, sinks: vec![], tables: vec![], errors };
+    let raw::Metering { backend, batch, timeout, on_open_failure, file, plugins } = &raw.metering;
+    resolver.of_stream(&OfStream {
+        stream: Stream::Metering,
+        plugin_key: "backend",
+        plugin: Some(backend),
+        calls: Calls { batch, timeout: timeout.0, on_open_failure: *on_open_failure },
+        file,
+        plugins,
+    });
+    let raw::Usage { enabled, sink, batch, timeout, on_open_failure, file, plugins } = &raw.usage;
+    resolver.of_stream(&OfStream {
+        stream: Stream::Usage,
+        plugin_key: "sink",
+        plugin: enabled.then_some(sink),
+        calls: Calls { batch, timeout: timeout.0, on_open_failure: *on_open_failure },
+        file,
+        plugins,
+    });
+    for stream in [Stream::Control, Stream::Events] {
+        if !raw.sink.iter().any(|sink| sink.streams.contains(&stream)) {
+            resolver.not_written(stream);
+        }
+    }
+    for (index, sink) in raw.sink.iter().enumerate() {
+        resolver.written(index, sink, &raw.sink);
+    }
+    let Resolver { data_dir, origins, sinks, tables, .. } = resolver;
+    Config {
+        data_dir,
+        plugin_dirs: raw.plugin_dirs.iter().flatten().map(PathBuf::from).collect(),
+        node_id: raw.node_id.clone().unwrap_or_default(),
+        log: LogConfig { level: raw.log.level, format: raw.log.format },
+        queue: QueueLimits { records: raw.queue.records, bytes: raw.queue.bytes.0 },
+        sinks,
+        effective: serde_json::to_value(&raw).unwrap_or_default(),
+        tables,
+        origins,
+    }
+}
+
+/// Fills in the defaults that depend on another value or on the host.
+fn complete(raw: &mut raw::Config) {
+    let data_dir = Path::new(&raw.data_dir);
+    raw.plugin_dirs.get_or_insert_with(|| vec![text(&data_dir.join("plugins"))]);
+    raw.node_id.get_or_insert_with(host_name);
+    if raw.metering.backend.is_empty() {
+        FILE_PLUGIN.clone_into(&mut raw.metering.backend);
+    }
+    let files = [
+        (&mut raw.metering.file, &raw.metering.backend, Stream::Metering),
+        (&mut raw.usage.file, &raw.usage.sink, Stream::Usage),
+    ];
+    for (file, plugin, stream) in files {
+        let given = file.path.as_ref().is_some_and(|path| !path.is_empty());
+        if plugin == FILE_PLUGIN && !given {
+            file.path = Some(text(&data_dir.join(stream.as_str()).join(LEDGER)));
+        }
+    }
+    for sink in &mut raw.sink {
+        sink.directory.get_or_insert_with(|| text(&data_dir.join("sinks").join(&sink.name)));
+    }
+}
+
+/// A path that was made of strings, so it is one.
+fn text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+/// The name of this host; `local` where it has none.
+fn host_name() -> String {
+    let name = gethostname::gethostname();
+    if name.is_empty() { "local".to_owned() } else { name.to_string_lossy().into_owned() }
+}
+
+/// How a sink is called.
+struct Calls<'a> {
+    batch: &'a raw::Batch,
+    timeout: Duration,
+    on_open_failure: OnOpenFailure,
+}
+
+/// `[metering]` or `[usage]`.
+struct OfStream<'a> {
+    stream: Stream,
+    /// The key that names the plugin.
+    plugin_key: &'a str,
+    /// None where it is switched off.
+    plugin: Option<&'a String>,
+    calls: Calls<'a>,
+    file: &'a raw::File,
+    plugins: &'a BTreeMap<String, Map<String, Value>>,
+}
+
+/// Collects the sinks.
+struct Resolver<'a> {
+    data_dir: PathBuf,
+    origins: Arc<Origins>,
+    sinks: Vec<SinkConfig>,
+    tables: Vec<(KeyPath, String)>,
+    errors: &'a mut Vec<ConfigError>,
+}
+
+impl Resolver<'_> {
+    fn wrong(&mut self, path: &KeyPath, message: String) {
+        self.errors.push(ConfigError::new(self.origins.around(path), path, message));
+    }
+
+    fn plugin(&mut self, path: &KeyPath, name: &str) -> Option<PluginName> {
+        PluginName::new(name).map_err(|error| self.wrong(path, error.to_string())).ok()
+    }
+
+    /// Makes the sink that `[metering]` or `[usage]` describes.
+    fn of_stream(&mut self, section: &OfStream<'_>) {
+        let at = KeyPath::of([section.stream.as_str()]);
+        let chosen = section.plugin.map_or("", String::as_str);
+        let file = (!section.file.is_empty()).then_some(FILE_PLUGIN);
+        for name in section.plugins.keys().map(String::as_str).chain(file) {
+            if name != chosen {
+                self.tables.push((at.key(name), name.to_owned()));
+            }
+        }
+        let plugin_key = at.key(section.plugin_key);
+        let Some(plugin) = section.plugin.and_then(|name| self.plugin(&plugin_key, name)) else {
+            return;
+        };
+        let settings_key = at.key(plugin.as_str());
+        let (directory, settings) = if plugin.as_str() == FILE_PLUGIN {
+            self.file(section.file, &settings_key.key("path"))
+        } else {
+            let settings = section.plugins.get(plugin.as_str()).cloned().unwrap_or_default();
+            (self.data_dir.join("sinks").join(section.stream.as_str()), settings)
+        };
+        self.sinks.push(SinkConfig {
+            name: section.stream.to_string(),
+            plugin,
+            streams: vec![section.stream],
+            settings,
+            directory,
+            batch: limits(section.calls.batch),
+            timeout: section.calls.timeout,
+            on_open_failure: section.calls.on_open_failure,
+            path_in_config: settings_key.to_string(),
+            plugin_key,
+            settings_key,
+            origins: Arc::clone(&self.origins),
+        });
+    }
+
+    /// Takes the path of the file apart: the plugin sees its directory as `/data`, and is told the
+    /// rest.
+    fn file(&mut self, file: &raw::File, key: &KeyPath) -> (PathBuf, Map<String, Value>) {
+        let given = file.path.as_deref().unwrap_or_default();
+        let path = Path::new(given);
+        let name = path.file_name().filter(|_| !given.ends_with(std::path::is_separator));
+        let Some(name) = name.map(|name| name.to_string_lossy().into_owned()) else {
+            let got = super::check::shown(&given.into());
+            self.wrong(key, format!("expected the path of a file, got {got}"));
+            return Default::default();
+        };
+        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let settings = [("path".to_owned(), Value::String(name))].into_iter();
+        let settings = settings.chain(file.rest.clone()).collect();
+        (directory.unwrap_or(Path::new(".")).to_owned(), settings)
+    }
+
+    /// Makes the sink of a stream that nothing else takes, since its records would be lost.
+    fn not_written(&mut self, stream: Stream) {
+        let at = KeyPath::of([stream.as_str()]);
+        let Some(plugin) = self.plugin(&at, FILE_PLUGIN) else { return };
+        self.sinks.push(SinkConfig {
+            name: stream.to_string(),
+            plugin,
+            streams: vec![stream],
+            settings: [("path".to_owned(), LEDGER.into())].into_iter().collect(),
+            directory: self.data_dir.join(stream.as_str()),
+            batch: limits(&raw::Batch::default()),
+            timeout: raw::TIMEOUT,
+            on_open_failure: OnOpenFailure::default(),
+            path_in_config: at.to_string(),
+            plugin_key: at.clone(),
+            settings_key: at,
+            origins: Arc::clone(&self.origins),
+        });
+    }
+
+    /// Makes the sink of a `[[sink]]`.
+    fn written(&mut self, index: usize, sink: &raw::Sink, all: &[raw::Sink]) {
+        let at = KeyPath::of(["sink"]).index(index);
+        let name = &sink.name;
+        if let Some(first) = all.iter().take(index).position(|other| other.name == *name) {
+            let message = format!("`{name}` is the name of sink[{first}] already; choose another");
+            self.wrong(&at.key("name"), message);
+        }
+        if let Some(stream) = Stream::ALL.into_iter().find(|stream| stream.as_str() == name) {
+            let whose = match stream {
+                Stream::Metering | Stream::Usage => format!("the sink of `[{stream}]`"),
+                _ => format!("the sink that takes `{stream}` where no other does"),
+            };
+            self.wrong(&at.key("name"), format!("`{name}` is {whose}; choose another name"));
+        }
+        let plugin_key = at.key("plugin");
+        let settings_key = at.key("settings");
+        let Some(plugin) = self.plugin(&plugin_key, &sink.plugin) else { return };
+        self.sinks.push(SinkConfig {
+            name: name.clone(),
+            plugin,
+            streams: sink.streams.clone(),
+            settings: sink.settings.clone(),
+            directory: sink.directory.as_ref().map(PathBuf::from).unwrap_or_default(),
+            batch: limits(&sink.batch),
+            timeout: sink.timeout.0,
+            on_open_failure: sink.on_open_failure,
+            path_in_config: settings_key.to_string(),
+            plugin_key,
+            settings_key,
+            origins: Arc::clone(&self.origins),
+        });
+    }
+}
+
+fn limits(batch: &raw::Batch) -> BatchLimits {
+    BatchLimits { records: batch.records, bytes: batch.bytes.0, age: batch.age.0 }
+}

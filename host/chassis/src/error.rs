@@ -1,0 +1,90 @@
+//! Why a chassis does not open.
+
+use std::io;
+
+use wasink_record::Stream;
+
+use crate::config::{ConfigErrors, SinkConfig};
+use crate::plugin::PluginError;
+
+/// Why a chassis did not open. The message names everything that is wrong, a line each.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(ConfigErrors),
+    /// Sinks did not open.
+    #[error("{}", lines(.0))]
+    Sinks(Vec<SinkProblem>),
+    /// The system did not give a thread or random bytes.
+    #[error("the system refuses what the chassis needs to start")]
+    System(#[source] io::Error),
+}
+
+/// Why one sink did not open.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SinkProblem {
+    /// Its plugin could not be loaded or opened.
+    #[error("sink `{sink}`: {source}")]
+    Plugin {
+        /// Name of the sink.
+        sink: String,
+        /// What is wrong with the plugin.
+        source: PluginError,
+    },
+    /// Its plugin does not take a stream that it is configured for.
+    #[error(
+        "sink `{sink}`: plugin `{plugin}` does not take the stream `{stream}`; it takes {takes}"
+    )]
+    Stream {
+        /// Name of the sink.
+        sink: String,
+        /// Name of the plugin.
+        plugin: String,
+        /// The stream.
+        stream: Stream,
+        /// The streams that it takes, for people.
+        takes: String,
+    },
+    /// Its settings do not fit its plugin.
+    #[error(transparent)]
+    Settings(ConfigErrors),
+    /// Its data directory could not be made or opened.
+    #[error("sink `{sink}`: can't open its directory `{path}`: {source}")]
+    Directory {
+        /// Name of the sink.
+        sink: String,
+        /// The directory.
+        path: String,
+        /// What the file system says.
+        source: io::Error,
+    },
+}
+
+impl SinkProblem {
+    pub(crate) fn plugin(sink: &SinkConfig, source: PluginError) -> Self {
+        Self::Plugin { sink: sink.name.clone(), source }
+    }
+
+    pub(crate) fn stream(sink: &SinkConfig, stream: Stream, takes: &[Stream]) -> Self {
+        let takes = takes.iter().map(|stream| format!("`{stream}`")).collect::<Vec<_>>();
+        let takes = if takes.is_empty() { "none".to_owned() } else { takes.join(", ") };
+        Self::Stream { sink: sink.name.clone(), plugin: sink.plugin.to_string(), stream, takes }
+    }
+
+    pub(crate) fn directory(sink: &SinkConfig, source: io::Error) -> Self {
+        let path = sink.directory.display().to_string();
+        Self::Directory { sink: sink.name.clone(), path, source }
+    }
+}
+
+fn lines(problems: &[SinkProblem]) -> String {
+    let mut text = String::new();
+    for (index, problem) in problems.iter().enumerate() {
+        let separator = if index > 0 { "\n" } else { "" };
+        text.push_str(&format!("{separator}{problem}"));
+    }
+    text
+}

@@ -1,0 +1,30 @@
+//! The chassis: takes records in and delivers them to sinks.
+//!
+//! A [`Chassis`] is opened from a [`config::Config`] and a set of [`plugin::Plugins`]. Services emit
+//! through [`Recorder`]s, which never block. Each stream has one log; each sink has a thread that
+//! reads the logs of its streams at its own pace, hands batches to its plugin instance, and deals
+//! with what comes back.
+//!
+//! This crate knows no WebAssembly: what it asks of plugins are the traits in [`plugin`].
+
+pub mod config;
+pub mod logger;
+pub mod plugin;
+
+mod actor;
+mod chassis;
+mod delivery;
+mod directory;
+mod error;
+mod intake;
+mod ledger;
+mod recorder;
+mod status;
+
+pub use chassis::{Chassis, DROP_DEADLINE, Parts, check};
+pub use directory::open_private;
+pub use error::{OpenError, SinkProblem};
+pub use ledger::{LaneLedger, StreamLedger};
+pub use recorder::Recorder;
+pub use status::{SinkState, SinkStatus, Status};
+pub use wasink_journal::Closed;

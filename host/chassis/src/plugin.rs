@@ -1,0 +1,347 @@
+//! What the chassis asks of plugins, and of whoever finds and runs them.
+//!
+//! The chassis calls these traits and knows nothing of what is behind them; `wasink-wasm` implements
+//! them with WebAssembly components, tests with plain Rust.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cap_std::fs::Dir;
+use serde::Serialize;
+use wasink_journal::Batch;
+use wasink_record::{RecordId, Stream};
+
+use crate::config::PluginName;
+use crate::logger::Logger;
+
+/// A set of plugins that can be opened by name.
+pub trait Plugins: Send + Sync {
+    /// The names there are, sorted, whether or not their files are any good.
+    fn names(&self) -> Vec<PluginName>;
+
+    /// What the plugin tells about itself. It is asked on an instance that has been granted nothing.
+    ///
+    /// # Errors
+    ///
+    /// Whatever keeps the plugin from being loaded and asked.
+    fn describe(&self, name: &PluginName) -> Result<Arc<Description>, PluginError>;
+
+    /// Makes an instance of a sink plugin and opens it.
+    ///
+    /// # Errors
+    ///
+    /// Whatever keeps the plugin from being loaded or opened.
+    fn open(&self, request: OpenRequest) -> Result<Box<dyn SinkPlugin>, PluginError>;
+}
+
+/// An instance of a sink plugin. It is called from one thread at a time.
+pub trait SinkPlugin: Send {
+    /// Which bytes it runs.
+    fn version(&self) -> PluginVersion;
+
+    /// What the plugin told about itself.
+    fn description(&self) -> Arc<Description>;
+
+    /// Hands over one batch. Records that the answer does not name are delivered; indexes in it are
+    /// within the batch and none comes twice.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Failed`] is the plugin's own answer. After [`CallError::Stopped`], and after
+    /// [`Failure::Broken`], the instance is of no more use until [`reopen`](Self::reopen).
+    fn write(&mut self, batch: &Arc<Batch>) -> Result<Vec<Exception>, CallError>;
+
+    /// Asks the plugin to make good what it has taken.
+    ///
+    /// # Errors
+    ///
+    /// As for [`write`](Self::write).
+    fn flush(&mut self) -> Result<(), CallError>;
+
+    /// Throws the instance away and opens another with the same settings.
+    ///
+    /// # Errors
+    ///
+    /// Whatever keeps it from opening; it can be tried again.
+    fn reopen(&mut self) -> Result<(), PluginError>;
+
+    /// Ends the instance in an orderly way.
+    ///
+    /// # Errors
+    ///
+    /// What the plugin has to say of it, or what stopped it. The instance is gone either way.
+    fn close(&mut self) -> Result<(), CallError>;
+
+    /// A way for other threads to end the call that is under way.
+    fn interrupter(&self) -> Interrupter;
+
+    /// What a plugin that keeps its records for tests has kept; `None` where this one does not.
+    ///
+    /// # Errors
+    ///
+    /// As for [`write`](Self::write).
+    fn captured(&mut self) -> Result<Option<Vec<Captured>>, CallError>;
+
+    /// Makes such a plugin forget; false where this one is not of that sort.
+    ///
+    /// # Errors
+    ///
+    /// As for [`write`](Self::write).
+    fn reset_captured(&mut self) -> Result<bool, CallError>;
+}
+
+/// Everything that an instance is opened with.
+#[derive(Clone)]
+pub struct OpenRequest {
+    /// Which plugin.
+    pub plugin: PluginName,
+    /// Name of the instance in the configuration.
+    pub name: String,
+    /// Name of the node, the same across restarts.
+    pub node_id: String,
+    /// Fresh at every start of the chassis.
+    pub epoch: String,
+    /// The plugin's own settings, one JSON object.
+    pub settings: String,
+    /// How long each call may take.
+    pub timeout: Duration,
+    /// What the instance may reach.
+    pub grants: Grants,
+    /// Where its log lines go.
+    pub logger: Arc<dyn Logger>,
+}
+
+/// What an instance may reach. The default is nothing.
+#[derive(Clone, Default)]
+pub struct Grants {
+    /// Its data directory, opened; the plugin sees it as `/data`.
+    pub directory: Option<Arc<Dir>>,
+    /// Whether its standard error is the process's own.
+    pub stderr: bool,
+}
+
+impl fmt::Debug for OpenRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Settings may hold what is nobody's business.
+        f.debug_struct("OpenRequest")
+            .field("plugin", &self.plugin)
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Grants {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Grants")
+            .field("directory", &self.directory.is_some())
+            .field("stderr", &self.stderr)
+            .finish()
+    }
+}
+
+/// What a plugin tells about itself.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Description {
+    /// Semantic version of the plugin's own code.
+    pub version: String,
+    /// One line for people.
+    pub summary: String,
+    /// The streams that it accepts.
+    pub streams: Vec<Stream>,
+    /// JSON Schema of its settings.
+    pub settings_schema: Option<serde_json::Value>,
+    /// When a record counts as delivered.
+    pub acknowledges: Acknowledges,
+    /// For how long the receiver recognises an id.
+    pub dedup_window: Option<Duration>,
+    /// How old a record the receiver still takes.
+    pub acceptance_window: Option<Duration>,
+}
+
+/// When a record counts as delivered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Acknowledges {
+    /// Once `write` has returned.
+    OnWrite,
+    /// Once a later `flush` has returned.
+    OnFlush,
+}
+
+/// Which bytes an instance runs, and where they came from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PluginVersion {
+    /// `sha256:` and the lowercase hexadecimal digest of the component's bytes.
+    pub digest: String,
+    /// What the plugin calls its version.
+    pub version: String,
+    /// The file, or `None` for a plugin that comes with the program.
+    pub path: Option<PathBuf>,
+}
+
+/// What became of a record that was not simply delivered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The receiver had it already.
+    Duplicate,
+    /// Not now; again after this long, where known.
+    Retry(Option<Duration>),
+    /// Never, with the reason.
+    Rejected(String),
+    /// Too old for the receiver.
+    Expired,
+}
+
+/// A record of a batch that was not simply delivered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exception {
+    /// Index in the batch.
+    pub index: usize,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+/// A plugin's own answer that a call did not do what was asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// The same again later, after this long where known.
+    #[error("the plugin asks to try again")]
+    Retry(Option<Duration>),
+    /// Final for every record of the call.
+    #[error("rejected: {0}")]
+    Rejected(String),
+    /// The instance can't go on.
+    #[error("the plugin can't go on: {0}")]
+    Broken(String),
+}
+
+/// Why a call did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    /// The plugin's own answer.
+    #[error(transparent)]
+    Failed(#[from] Failure),
+    /// The plugin gave no answer: it trapped, or was stopped.
+    #[error(transparent)]
+    Stopped(#[from] PluginError),
+}
+
+/// A record that a capturing plugin has kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Captured {
+    /// The record's id.
+    pub id: RecordId,
+    /// Its position in its stream.
+    pub position: u64,
+    /// Its wire format, without the line's end.
+    pub line: String,
+}
+
+/// Ends the call that an instance is in, from another thread.
+#[derive(Clone)]
+pub struct Interrupter(Arc<dyn Fn() + Send + Sync>);
+
+impl Interrupter {
+    /// One that calls `interrupt`, which must not block.
+    pub fn new(interrupt: impl Fn() + Send + Sync + 'static) -> Self {
+        Self(Arc::new(interrupt))
+    }
+
+    /// Ends the call under way, and every later one, with [`PluginError::Interrupted`].
+    pub fn interrupt(&self) {
+        (self.0)();
+    }
+}
+
+impl fmt::Debug for Interrupter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Interrupter")
+    }
+}
+
+/// Why a plugin could not be loaded, opened or called. Each message names the plugin and the way
+/// out.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PluginError {
+    /// No plugin has this name.
+    #[error("no plugin is named `{name}`; there are: {}", list(.known))]
+    Unknown {
+        /// The name that was asked for.
+        name: String,
+        /// The names there are, sorted.
+        known: Vec<PluginName>,
+    },
+    /// Its file is there and can't be used: it is not a component, or one that this chassis can't
+    /// run. Another file under the same name can.
+    #[error("plugin `{name}` can't be used: {origin}: {reason}")]
+    Unusable {
+        /// The plugin.
+        name: PluginName,
+        /// Its file.
+        origin: String,
+        /// What is wrong, and the way out.
+        reason: String,
+    },
+    /// It did not open, by its own word.
+    #[error("plugin `{plugin}` refused to open as `{name}`: {reason}")]
+    Refused {
+        /// The plugin.
+        plugin: PluginName,
+        /// Name of the instance.
+        name: String,
+        /// In the plugin's words.
+        reason: String,
+    },
+    /// It trapped: what it was doing is lost, and its instance is gone.
+    #[error("plugin `{plugin}` trapped in `{call}`: {reason}{}", words(.last_words))]
+    Trapped {
+        /// The plugin.
+        plugin: PluginName,
+        /// The call that it was in.
+        call: &'static str,
+        /// What the runtime says of it.
+        reason: String,
+        /// The last that it wrote to its standard error.
+        last_words: String,
+    },
+    /// It did not come back in time, and its instance is gone.
+    #[error(
+        "plugin `{plugin}` did not return from `{call}` within {after:?}: it was {}{}",
+        if *.computing { "computing" } else { "waiting" },
+        words(.last_words)
+    )]
+    TimedOut {
+        /// The plugin.
+        plugin: PluginName,
+        /// The call that it was in.
+        call: &'static str,
+        /// How long it was given.
+        after: Duration,
+        /// Whether it was running its own code, not waiting for something outside.
+        computing: bool,
+        /// The last that it wrote to its standard error.
+        last_words: String,
+    },
+    /// The call was ended from outside.
+    #[error("plugin `{plugin}` was interrupted in `{call}`")]
+    Interrupted {
+        /// The plugin.
+        plugin: PluginName,
+        /// The call that it was in.
+        call: &'static str,
+    },
+}
+
+fn list(names: &[PluginName]) -> String {
+    if names.is_empty() {
+        return "none".to_owned();
+    }
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+}
+
+fn words(last_words: &str) -> String {
+    if last_words.is_empty() { String::new() } else { format!("; its last words: {last_words}") }
+}
