@@ -1,0 +1,85 @@
+//! From bytes to something that can be instantiated.
+
+use std::sync::{Arc, OnceLock};
+
+use sha2::{Digest as _, Sha256};
+use wasink_chassis::config::PluginName;
+use wasink_chassis::plugin::{Description, PluginError};
+use wasmtime::component::{Component, Linker};
+
+use crate::bindings::SinkPluginPre;
+use crate::bindings::wasink::plugin::{batches, lifecycle, log, records};
+use crate::engine::Engine;
+use crate::files;
+use crate::find::PluginSource;
+use crate::host::{Host, HostState};
+use crate::inspect::{Inspection, World};
+
+/// A component that has been read, checked, compiled and linked.
+pub(crate) struct Loaded {
+    pub(crate) name: PluginName,
+    pub(crate) source: PluginSource,
+    pub(crate) digest: String,
+    pub(crate) pre: SinkPluginPre<HostState>,
+    /// What it told about itself, once it has been asked.
+    pub(crate) description: OnceLock<Arc<Description>>,
+}
+
+/// `sha256:` and the digest of `bytes`.
+pub(crate) fn digest(bytes: &[u8]) -> String {
+    let mut text = String::from("sha256:");
+    for byte in Sha256::digest(bytes) {
+        const HEX: [char; 16] =
+            ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
+        text.extend([byte >> 4, byte & 15].map(|half| HEX[usize::from(half)]));
+    }
+    text
+}
+
+/// The linker with everything that plugins are given.
+pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<HostState>> {
+    let mut linker = Linker::new(&engine.wasmtime);
+    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    files::add_to_linker(&mut linker)?;
+    // One by one: the world's own function would ask us to implement WASI as well.
+    records::add_to_linker::<_, Host>(&mut linker, |state| state)?;
+    lifecycle::add_to_linker::<_, Host>(&mut linker, |state| state)?;
+    batches::add_to_linker::<_, Host>(&mut linker, |state| state)?;
+    log::add_to_linker::<_, Host>(&mut linker, |state| state)?;
+    Ok(linker)
+}
+
+/// Compiles a sink; takes tens of milliseconds for a small plugin, seconds for one that carries a
+/// language's runtime, and next to nothing where its code is in the cache.
+pub(crate) fn compile(
+    engine: &Engine,
+    linker: &Linker<HostState>,
+    name: &PluginName,
+    source: PluginSource,
+    bytes: &[u8],
+    digest: String,
+) -> Result<Loaded, PluginError> {
+    let unusable = |reason: String| PluginError::Unusable {
+        name: name.clone(),
+        origin: source.describe(),
+        reason,
+    };
+    let inspection = Inspection::of(bytes).map_err(unusable)?;
+    if inspection.world != World::Sink {
+        let world = inspection.world;
+        return Err(unusable(format!("it is a {world}, and a sink is needed here")));
+    }
+    let component = Component::from_binary(&engine.wasmtime, bytes)
+        .map_err(|error| unusable(format!("it does not compile: {}", chain(&error))))?;
+    let pre = linker
+        .instantiate_pre(&component)
+        .and_then(SinkPluginPre::new)
+        .map_err(|error| unusable(format!("it does not fit this host: {}", chain(&error))))?;
+    Ok(Loaded { name: name.clone(), source, digest, pre, description: OnceLock::new() })
+}
+
+/// An error and its causes on one line.
+pub(crate) fn chain(error: &wasmtime::Error) -> String {
+    let causes: Vec<_> = error.chain().map(|cause| cause.to_string()).collect();
+    causes.join(": ").split_whitespace().collect::<Vec<_>>().join(" ")
+}

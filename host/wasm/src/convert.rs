@@ -1,0 +1,282 @@
+//! Between the chassis's types and those of the contract: the only bridge.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use wasink_chassis::plugin::{Acknowledges, Description, Exception, Failure, Outcome};
+use wasink_journal::{Batch, DictionaryColumn, UsageColumns};
+use wasink_record::{
+    CloudEvent, ControlEvent, Entry, ExtensionValue, Kind, Reason, Record, Stamped, Status, Stream,
+    Timestamp, UsageEvent,
+};
+
+use crate::bindings::exports::wasink::plugin::{about, sink};
+use crate::bindings::wasink::plugin::batches::{
+    DictionaryColumn as WitDictionary, UsageColumns as WitColumns, WrongStream,
+};
+use crate::bindings::wasink::plugin::{lifecycle, records as wit};
+use crate::limits::{Limits, cut};
+
+pub(crate) fn stream(stream: Stream) -> wit::Stream {
+    match stream {
+        Stream::Metering => wit::Stream::Metering,
+        Stream::Usage => wit::Stream::Usage,
+        Stream::Control => wit::Stream::Control,
+        Stream::Events => wit::Stream::Events,
+    }
+}
+
+fn host_stream(stream: wit::Stream) -> Stream {
+    match stream {
+        wit::Stream::Metering => Stream::Metering,
+        wit::Stream::Usage => Stream::Usage,
+        wit::Stream::Control => Stream::Control,
+        wit::Stream::Events => Stream::Events,
+    }
+}
+
+/// The records of a batch in the types of the contract, where it is of `expected`.
+fn typed<'a, T>(
+    batch: &'a Batch,
+    expected: Stream,
+    convert: impl Fn(&'a Stamped) -> Option<T>,
+) -> Result<Vec<T>, WrongStream> {
+    if batch.stream() == expected {
+        Ok(batch.records().filter_map(convert).collect())
+    } else {
+        Err(WrongStream { actual: stream(batch.stream()) })
+    }
+}
+
+pub(crate) fn entries(batch: &Batch) -> Result<Vec<wit::Entry>, WrongStream> {
+    typed(batch, Stream::Metering, |stamped| match &stamped.record {
+        Record::Metering(record) => Some(entry(record, stamped.time)),
+        _ => None,
+    })
+}
+
+pub(crate) fn usage(batch: &Batch) -> Result<Vec<wit::UsageEvent>, WrongStream> {
+    typed(batch, Stream::Usage, |stamped| match &stamped.record {
+        Record::Usage(record) => Some(usage_event(record, stamped.time)),
+        _ => None,
+    })
+}
+
+pub(crate) fn control(batch: &Batch) -> Result<Vec<wit::ControlEvent>, WrongStream> {
+    typed(batch, Stream::Control, |stamped| match &stamped.record {
+        Record::Control(record) => Some(control_event(record)),
+        _ => None,
+    })
+}
+
+pub(crate) fn events(batch: &Batch) -> Result<Vec<wit::CloudEvent>, WrongStream> {
+    typed(batch, Stream::Events, |stamped| match &stamped.record {
+        Record::Event(record) => Some(cloud_event(record)),
+        _ => None,
+    })
+}
+
+pub(crate) fn usage_columns(batch: &Batch) -> Result<WitColumns, WrongStream> {
+    let columns = batch.usage_columns().ok_or(WrongStream { actual: stream(batch.stream()) })?;
+    let UsageColumns {
+        tenant,
+        src,
+        stack,
+        ok,
+        billable,
+        denied,
+        duration_ms,
+        bytes_in,
+        bytes_out,
+        mem_bytes,
+        fuel,
+        emitted_at,
+    } = columns.as_ref().clone();
+    let dictionary =
+        |DictionaryColumn { values, codes }: DictionaryColumn| WitDictionary { values, codes };
+    Ok(WitColumns {
+        tenant: dictionary(tenant),
+        src: dictionary(src),
+        stack: dictionary(stack),
+        ok,
+        billable,
+        denied,
+        duration_ms,
+        bytes_in,
+        bytes_out,
+        mem_bytes,
+        fuel,
+        emitted_at,
+    })
+}
+
+fn entry(entry: &Entry, stamped: Timestamp) -> wit::Entry {
+    let shape = entry.shape();
+    wit::Entry {
+        kind: match entry.kind() {
+            Kind::VmComputeStart => wit::Kind::VmComputeStart,
+            Kind::VmComputeStop => wit::Kind::VmComputeStop,
+            Kind::VmStorageStart => wit::Kind::VmStorageStart,
+            Kind::VmStorageStop => wit::Kind::VmStorageStop,
+            Kind::SnapStorageStart => wit::Kind::SnapStorageStart,
+            Kind::SnapStorageStop => wit::Kind::SnapStorageStop,
+            other => wit::Kind::Other(other.to_string()),
+        },
+        vm_id: owned(entry.vm_id()),
+        snapshot_id: owned(entry.snapshot_id()),
+        source_snapshot_id: owned(entry.source_snapshot_id()),
+        reason: entry.reason().map(|reason| match reason {
+            Reason::Boot => wit::Reason::Boot,
+            Reason::Restart => wit::Reason::Restart,
+            Reason::Clone => wit::Reason::Clone,
+            Reason::Restore => wit::Reason::Restore,
+            Reason::HibernateWake => wit::Reason::HibernateWake,
+            Reason::StopUser => wit::Reason::StopUser,
+            Reason::StopCrash => wit::Reason::StopCrash,
+            Reason::VmRm => wit::Reason::VmRm,
+            Reason::SnapRm => wit::Reason::SnapRm,
+            other => wit::Reason::Other(other.to_string()),
+        }),
+        hypervisor: owned(entry.hypervisor()),
+        shape: wit::Shape {
+            cpu: shape.cpu(),
+            mem_bytes: shape.mem_bytes(),
+            storage_bytes: shape.storage_bytes(),
+        },
+        emitted_at: entry.emitted_at().unwrap_or(stamped).unix_nanos(),
+    }
+}
+
+fn usage_event(event: &UsageEvent, stamped: Timestamp) -> wit::UsageEvent {
+    wit::UsageEvent {
+        rid: event.rid().to_owned(),
+        tenant: event.tenant().to_owned(),
+        src: event.src().to_owned(),
+        stack: event.stack().to_owned(),
+        duration_ms: event.duration_ms(),
+        status: match event.status() {
+            Status::Ok => wit::Status::Ok,
+            Status::Error => wit::Status::Error,
+        },
+        bytes_in: event.bytes_in(),
+        bytes_out: event.bytes_out(),
+        mem_bytes: event.mem_bytes(),
+        fuel: event.fuel(),
+        admission_denied: owned(event.denied()),
+        billable: event.billable(),
+        emitted_at: event.emitted_at().unwrap_or(stamped).unix_nanos(),
+    }
+}
+
+fn control_event(event: &ControlEvent) -> wit::ControlEvent {
+    wit::ControlEvent {
+        event_id: event.event_id().to_owned(),
+        event_type: event.event_type().to_string(),
+        tenant_id: owned(event.tenant_id()),
+        stack_id: owned(event.stack_id()),
+        version: event.version(),
+        base_version: event.base_version(),
+        artifact_ref: owned(event.artifact_ref()),
+        checksum: owned(event.checksum()),
+        control_version: event.control_version(),
+        created_at: owned(event.created_at()),
+    }
+}
+
+fn cloud_event(event: &CloudEvent) -> wit::CloudEvent {
+    let extension = |(name, value): (&str, &ExtensionValue)| {
+        let value = match value {
+            ExtensionValue::Text(text) => serde_json::Value::from(&**text).to_string(),
+            ExtensionValue::Flag(flag) => flag.to_string(),
+            ExtensionValue::Integer(number) => number.to_string(),
+        };
+        (name.to_owned(), value)
+    };
+    wit::CloudEvent {
+        id: event.id().to_owned(),
+        source: event.source().to_owned(),
+        type_: event.event_type().to_owned(),
+        subject: owned(event.subject()),
+        time: event.time().map(|time| time.unix_nanos()),
+        data_content_type: owned(event.data_content_type()),
+        data_schema: owned(event.data_schema()),
+        data: event.data_bytes().map(Into::into),
+        extensions: event.extensions().map(extension).collect(),
+    }
+}
+
+fn owned(text: Option<&str>) -> Option<String> {
+    text.map(str::to_owned)
+}
+
+/// What a plugin tells about itself; an error says what of it can't be so.
+pub(crate) fn description(
+    given: about::Description,
+    limits: &Limits,
+) -> Result<Description, String> {
+    let schema = given
+        .settings_schema
+        .map(|text| {
+            serde_json::from_str::<serde_json::Value>(&text).map_err(|error| {
+                format!("the settings schema that it describes itself with is not JSON: {error}")
+            })
+        })
+        .transpose()?;
+    let mut streams: Vec<_> = given.streams.into_iter().map(host_stream).collect();
+    streams.sort_unstable();
+    streams.dedup();
+    Ok(Description {
+        version: cut(given.version, limits.text_bytes),
+        summary: cut(given.summary, limits.text_bytes),
+        streams,
+        settings_schema: schema,
+        acknowledges: match given.acknowledges {
+            about::Acknowledges::OnWrite => Acknowledges::OnWrite,
+            about::Acknowledges::OnFlush => Acknowledges::OnFlush,
+        },
+        dedup_window: given.dedup_window.map(Duration::from_secs),
+        acceptance_window: given.acceptance_window.map(Duration::from_secs),
+    })
+}
+
+pub(crate) fn failure(given: lifecycle::Failure, limits: &Limits) -> Failure {
+    match given {
+        lifecycle::Failure::Retry(after) => Failure::Retry(after.map(wait)),
+        lifecycle::Failure::Rejected(reason) => Failure::Rejected(cut(reason, limits.text_bytes)),
+        lifecycle::Failure::Broken(reason) => Failure::Broken(cut(reason, limits.text_bytes)),
+    }
+}
+
+/// A plugin's answer to a batch of `len` records. An answer that names a record which is not there,
+/// or one twice, is no answer: who gives it can't be trusted with the others either.
+pub(crate) fn exceptions(
+    given: Vec<sink::Exception>,
+    len: usize,
+    limits: &Limits,
+) -> Result<Vec<Exception>, Failure> {
+    let mut seen = HashSet::with_capacity(given.len());
+    let mut exceptions = Vec::with_capacity(given.len().min(len));
+    for sink::Exception { index, outcome } in given {
+        if usize::try_from(index).is_ok_and(|index| index >= len) {
+            let reason = format!("its answer names record {index} of a batch of {len}");
+            return Err(Failure::Broken(reason));
+        }
+        if !seen.insert(index) {
+            return Err(Failure::Broken(format!("its answer names record {index} twice")));
+        }
+        let outcome = match outcome {
+            sink::Outcome::Duplicate => Outcome::Duplicate,
+            sink::Outcome::Retry(after) => Outcome::Retry(after.map(wait)),
+            sink::Outcome::Rejected(reason) => Outcome::Rejected(cut(reason, limits.text_bytes)),
+            sink::Outcome::Expired => Outcome::Expired,
+        };
+        exceptions.push(Exception { index: index as usize, outcome });
+    }
+    Ok(exceptions)
+}
+
+/// A plugin may ask for any wait; a day is as good as for ever, and can be added to a clock.
+fn wait(milliseconds: u64) -> Duration {
+    const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+    Duration::from_millis(milliseconds).min(LONGEST)
+}

@@ -1,0 +1,201 @@
+//! Files of guests: the data directory, private modes, whole appends.
+//!
+//! WASI has no notion of a file's mode, and wasmtime makes files for everybody to read. What guests
+//! make here is for the owner alone (files 0600) or for the owner and the group (directories 0750),
+//! so making files and directories is taken over from wasmtime; all the rest is wasmtime's own.
+
+use std::io;
+use std::sync::Arc;
+
+use cap_std::fs::{Dir, DirBuilder, OpenOptions};
+use wasmtime::component::{Linker, Resource};
+use wasmtime_wasi::filesystem::{self, Descriptor};
+use wasmtime_wasi::p2::FsError;
+use wasmtime_wasi::p2::bindings::filesystem::types::{
+    DescriptorFlags, ErrorCode, HostDescriptor, OpenFlags, PathFlags,
+};
+use wasmtime_wasi::{FsPerms, OpenMode};
+
+use crate::bindings::wasink::plugin::batches::AppendError;
+use crate::host::HostState;
+
+/// Where a plugin sees its data directory.
+const DATA: &str = "/data";
+
+/// The directory that an instance was granted.
+#[derive(Debug, Clone)]
+pub(crate) struct Preopen(pub(crate) Arc<Dir>);
+
+/// Puts our functions in the place of wasmtime's. To be called after those are there.
+pub(crate) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
+    linker.allow_shadowing(true);
+    linker
+        .instance("wasi:filesystem/preopens@0.2.12")?
+        .func_wrap("get-directories", |mut store, (): ()| Ok((preopens(store.data_mut())?,)))?;
+    let mut types = linker.instance("wasi:filesystem/types@0.2.12")?;
+    types.func_wrap_async(
+        "[method]descriptor.open-at",
+        |mut store,
+         (directory, path_flags, path, open_flags, flags): (
+            Resource<Descriptor>,
+            PathFlags,
+            String,
+            OpenFlags,
+            DescriptorFlags,
+        )| {
+            Box::new(async move {
+                let state = store.data_mut();
+                let opened = open_at(state, directory, path_flags, path, open_flags, flags).await;
+                Ok((answer(opened)?,))
+            })
+        },
+    )?;
+    types.func_wrap_async(
+        "[method]descriptor.create-directory-at",
+        |mut store, (directory, path): (Resource<Descriptor>, String)| {
+            Box::new(async move {
+                let made = create_directory_at(store.data_mut(), &directory, &path);
+                Ok((answer(made)?,))
+            })
+        },
+    )?;
+    linker.allow_shadowing(false);
+    Ok(())
+}
+
+fn preopens(state: &mut HostState) -> wasmtime::Result<Vec<(Resource<Descriptor>, String)>> {
+    let Some(Preopen(directory)) = &state.preopen else { return Ok(Vec::new()) };
+    let directory = directory.try_clone()?.into_std_file();
+    let directory = filesystem::Dir::new(directory, FsPerms::ReadWrite, OpenMode::READ, true);
+    let handle = state.table.push(Descriptor::Dir(directory))?;
+    Ok(vec![(handle, DATA.to_owned())])
+}
+
+async fn open_at(
+    state: &mut HostState,
+    directory: Resource<Descriptor>,
+    path_flags: PathFlags,
+    path: String,
+    mut open_flags: OpenFlags,
+    flags: DescriptorFlags,
+) -> Result<Resource<Descriptor>, FsError> {
+    if open_flags.contains(OpenFlags::CREATE) && !open_flags.contains(OpenFlags::DIRECTORY) {
+        let made = create_file(state, &directory, &path);
+        match made {
+            // It is ours now, so there is nothing left to exclude.
+            Ok(()) => open_flags &= !OpenFlags::EXCLUSIVE,
+            Err(Creation::Refused(error)) => return Err(error),
+            // What is there already, and what is wrong with the path, is wasmtime's to tell.
+            Err(Creation::NotDone) => {}
+        }
+    }
+    let mut view = filesystem::WasiFilesystemView::filesystem(state);
+    HostDescriptor::open_at(&mut view, directory, path_flags, path, open_flags, flags).await
+}
+
+enum Creation {
+    NotDone,
+    Refused(FsError),
+}
+
+/// Makes an empty file that only the owner may read and write.
+fn create_file(
+    state: &HostState,
+    directory: &Resource<Descriptor>,
+    path: &str,
+) -> Result<(), Creation> {
+    let directory = writable(state, directory).map_err(Creation::Refused)?;
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    cap_std::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    directory.open_with(path, &options).map(drop).map_err(|error| match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            Creation::Refused(ErrorCode::from(error).into())
+        }
+        _ => Creation::NotDone,
+    })
+}
+
+fn create_directory_at(
+    state: &HostState,
+    directory: &Resource<Descriptor>,
+    path: &str,
+) -> Result<(), FsError> {
+    let directory = writable(state, directory)?;
+    let builder = {
+        #[cfg_attr(not(unix), expect(unused_mut, reason = "only unix has modes"))]
+        let mut builder = DirBuilder::new();
+        #[cfg(unix)]
+        cap_std::fs::DirBuilderExt::mode(&mut builder, 0o750);
+        builder
+    };
+    directory.create_dir_with(path, &builder).map_err(|error| ErrorCode::from(error).into())
+}
+
+/// The guest's directory as one that paths can't lead out of.
+fn writable(state: &HostState, directory: &Resource<Descriptor>) -> Result<Dir, FsError> {
+    let Descriptor::Dir(directory) = state.table.get(directory)? else {
+        return Err(ErrorCode::NotDirectory.into());
+    };
+    if directory.perms.write_not_permitted() {
+        return Err(ErrorCode::NotPermitted.into());
+    }
+    let file = directory.dir.try_clone().map_err(ErrorCode::from)?;
+    Ok(Dir::from_std_file(file))
+}
+
+/// What the guest is told: an error of the file system is an answer, anything else ends the guest.
+fn answer<T>(result: Result<T, FsError>) -> wasmtime::Result<Result<T, ErrorCode>> {
+    match result {
+        Ok(value) => Ok(Ok(value)),
+        Err(error) => Ok(Err(error.downcast()?)),
+    }
+}
+
+/// Appends `bytes` from the `skip`th on, and returns how many there are in all.
+///
+/// Linux appends what one call takes as a whole, at the end as it is at that moment, whatever other
+/// processes do. A short write (a full disk, a signal) is gone on with; an error says how far it got.
+pub(crate) fn append(descriptor: &Descriptor, bytes: &[u8], skip: u64) -> Result<u64, AppendError> {
+    let length = bytes.len() as u64;
+    let fail = |written: u64, code: ErrorCode| Err(AppendError { written, code });
+    let file = match descriptor {
+        Descriptor::File(file) => file,
+        Descriptor::Dir(_) => return fail(skip, ErrorCode::IsDirectory),
+    };
+    if file.perms.write_not_permitted() || !file.open_mode.contains(OpenMode::WRITE) {
+        return fail(skip, ErrorCode::NotPermitted);
+    }
+    let mut written = usize::try_from(skip).unwrap_or(usize::MAX);
+    if written > bytes.len() {
+        return fail(skip, ErrorCode::Invalid);
+    }
+    while let Some(rest) = bytes.get(written..)
+        && !rest.is_empty()
+    {
+        match append_once(&file.file, rest) {
+            Ok(0) => return fail(written as u64, ErrorCode::InsufficientSpace),
+            Ok(more) => written += more,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return fail(written as u64, error.into()),
+        }
+    }
+    Ok(length)
+}
+
+#[cfg(target_os = "linux")]
+fn append_once(file: &std::fs::File, bytes: &[u8]) -> io::Result<usize> {
+    use rustix::io::{ReadWriteFlags, pwritev2};
+
+    let bytes = [io::IoSlice::new(bytes)];
+    Ok(pwritev2(file, &bytes, 0, ReadWriteFlags::APPEND)?)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn append_once(mut file: &std::fs::File, bytes: &[u8]) -> io::Result<usize> {
+    use std::io::{Seek as _, Write as _};
+
+    file.seek(io::SeekFrom::End(0))?;
+    file.write(bytes)
+}

@@ -1,0 +1,172 @@
+//! What plugins write to their standard output and error.
+
+use std::collections::VecDeque;
+use std::io::Write as _;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use tokio::io::AsyncWrite;
+use wasink_chassis::logger::{Level, Line, Logger};
+use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
+use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
+
+/// How many bytes may be written in one go.
+const BUDGET: usize = 64 << 10;
+
+/// How many lines of last words are kept, and how much of each.
+const TAIL_LINES: usize = 8;
+const TAIL_LINE_BYTES: usize = 512;
+
+/// Keeps the last lines that a guest wrote, and hands each to the log at debug level.
+#[derive(Clone)]
+pub(crate) struct Tail {
+    sink: Arc<str>,
+    logger: Arc<dyn Logger>,
+    lines: Arc<Mutex<Lines>>,
+}
+
+#[derive(Default)]
+struct Lines {
+    whole: VecDeque<String>,
+    partial: Vec<u8>,
+}
+
+impl Tail {
+    pub(crate) fn new(sink: Arc<str>, logger: Arc<dyn Logger>) -> Self {
+        Self { sink, logger, lines: Arc::default() }
+    }
+
+    /// The last lines, as one line.
+    pub(crate) fn words(&self) -> String {
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        if !lines.partial.is_empty() {
+            lines.end_line();
+        }
+        // A hint for the author's terminal, of no use from inside a sandbox.
+        let hint = "note: run with `RUST_BACKTRACE=1`";
+        let words = lines.whole.iter().filter(|line| !line.is_empty() && !line.starts_with(hint));
+        words.cloned().collect::<Vec<_>>().join(" | ")
+    }
+
+    fn push(&self, bytes: &[u8]) {
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        for &byte in bytes {
+            if byte == b'\n' {
+                let line = lines.end_line();
+                if self.logger.enabled(Level::Debug) {
+                    self.logger.log(&Line {
+                        level: Level::Debug,
+                        sink: Some(&self.sink),
+                        message: "plugin wrote",
+                        fields: &[("line".to_owned(), line.into())],
+                    });
+                }
+            } else if lines.partial.len() < TAIL_LINE_BYTES {
+                lines.partial.push(byte);
+            }
+        }
+    }
+}
+
+impl Lines {
+    fn end_line(&mut self) -> String {
+        let line: String = String::from_utf8_lossy(&self.partial)
+            .chars()
+            .map(|c| if c.is_control() { ' ' } else { c })
+            .collect();
+        let line = line.trim_end().to_owned();
+        self.partial.clear();
+        if self.whole.len() == TAIL_LINES {
+            self.whole.pop_front();
+        }
+        self.whole.push_back(line.clone());
+        line
+    }
+}
+
+impl IsTerminal for Tail {
+    fn is_terminal(&self) -> bool {
+        false
+    }
+}
+
+impl StdoutStream for Tail {
+    fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
+        // Only WASI 0.3 asks for it, and this host does not give that.
+        Box::new(tokio::io::sink())
+    }
+
+    fn p2_stream(&self) -> Box<dyn OutputStream> {
+        Box::new(self.clone())
+    }
+}
+
+#[wasmtime_wasi::async_trait]
+impl Pollable for Tail {
+    async fn ready(&mut self) {}
+}
+
+#[wasmtime_wasi::async_trait]
+impl OutputStream for Tail {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        self.push(&bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        Ok(BUDGET)
+    }
+}
+
+/// The process's own standard error, for a plugin that was granted it.
+#[derive(Clone, Copy)]
+pub(crate) struct ProcessStderr;
+
+impl IsTerminal for ProcessStderr {
+    fn is_terminal(&self) -> bool {
+        // So that nobody colours what may be read by a machine.
+        false
+    }
+}
+
+impl StdoutStream for ProcessStderr {
+    fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
+        // Only WASI 0.3 asks for it, and this host does not give that.
+        Box::new(tokio::io::sink())
+    }
+
+    fn p2_stream(&self) -> Box<dyn OutputStream> {
+        Box::new(*self)
+    }
+}
+
+#[wasmtime_wasi::async_trait]
+impl Pollable for ProcessStderr {
+    async fn ready(&mut self) {}
+}
+
+#[wasmtime_wasi::async_trait]
+impl OutputStream for ProcessStderr {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        let mut stderr = std::io::stderr().lock();
+        let failed = |error: std::io::Error| StreamError::LastOperationFailed(error.into());
+        stderr.write_all(&bytes).map_err(failed)
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        Ok(BUDGET)
+    }
+
+    async fn blocking_write_and_flush(&mut self, bytes: Bytes) -> StreamResult<()> {
+        // Whole, whatever its size: other threads write there as well.
+        self.write(bytes)
+    }
+}
