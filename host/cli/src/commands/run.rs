@@ -1,0 +1,129 @@
+//! `wasink run`: from standard input to the sinks.
+
+use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use wasink::config::{Config, SinkConfig};
+use wasink::logger::{Level, Line, Logger as _};
+use wasink::record::Stream;
+use wasink::{Chassis, Status};
+
+use crate::exit::{Exit, Failure};
+use crate::flags::Run;
+use crate::input::{Counts, Input, Lines};
+use crate::screen::Screen;
+use crate::show;
+use crate::signals::{self, Signal};
+
+/// How often the terminal shows how it goes.
+const REFRESH: Duration = Duration::from_millis(200);
+
+/// What the main thread waits for.
+pub(crate) enum News {
+    /// The input has come to its end, or could not be read on.
+    InputEnded(Result<(), std::io::Error>),
+    /// Somebody wants an end.
+    Signal(Signal),
+}
+
+pub(super) fn run(config: &Config, flags: &Run) -> Result<Exit, Failure> {
+    let stream = Stream::from(flags.stream);
+    let screen = Arc::new(Screen::new(config.log));
+    let chassis = Chassis::open_with(config, screen.clone())?;
+    if chassis.recorder(stream).is_nop() {
+        return Err(Failure::new(
+            Exit::Config,
+            anyhow::anyhow!("no sink takes the stream `{stream}`, so its records would be lost"),
+        ));
+    }
+    if !flags.quiet && !config.sinks.iter().any(SinkConfig::stderr) {
+        screen.show_progress();
+    }
+
+    let (news, incoming) = sync_channel(4);
+    signals::watch(news.clone())?;
+    let counts = Arc::new(Counts::default());
+    let lines = Lines {
+        stream,
+        structured: flags.structured,
+        event_source: flags
+            .event_source
+            .clone()
+            .unwrap_or_else(|| format!("wasink/{}", config.node_id)),
+        event_type: flags.event_type.clone(),
+    };
+    let reader = Input::new(lines, &chassis, counts.clone(), screen.clone());
+    let started = Instant::now();
+    // Not joined: after a signal it may sit in a read that never returns.
+    thread::Builder::new().name("wasink-input".to_owned()).spawn(move || {
+        let ended = reader.read(&mut std::io::stdin().lock());
+        drop(news.send(News::InputEnded(ended)));
+    })?;
+
+    let news = loop {
+        match incoming.recv_timeout(REFRESH) {
+            Ok(news) => break news,
+            Err(RecvTimeoutError::Timeout) => {
+                screen.refresh(&chassis.status(), &counts, started.elapsed());
+            }
+            Err(RecvTimeoutError::Disconnected) => {
+                break News::InputEnded(Err(std::io::Error::other("the reader is gone")));
+            }
+        }
+    };
+    if matches!(news, News::Signal(_)) {
+        let message = "finishing what was accepted; once more ends at once";
+        screen.log(&Line { level: Level::Warn, sink: None, message, fields: &[] });
+    }
+    let status = close(&chassis, &screen, &counts, started, flags.close_timeout);
+    screen.end_progress();
+    let exit = exit(&news, &status, &counts);
+    let summary = show::Summary {
+        status: &status,
+        counts: &counts,
+        elapsed: started.elapsed(),
+        sinks: &config.sinks,
+    };
+    if flags.json {
+        println!("{:#}", summary.json(exit));
+    } else if !flags.quiet {
+        eprint!("{}", summary.text());
+    }
+    if let News::InputEnded(Err(error)) = news {
+        let error = anyhow::Error::new(error).context("can't read standard input to its end");
+        return Err(Failure::new(Exit::Read, error));
+    }
+    Ok(exit)
+}
+
+/// Closes, and goes on showing how it goes meanwhile.
+fn close(
+    chassis: &Chassis,
+    screen: &Screen,
+    counts: &Counts,
+    started: Instant,
+    timeout: Duration,
+) -> Status {
+    thread::scope(|scope| {
+        let closing = scope.spawn(|| chassis.close(timeout));
+        while !closing.is_finished() {
+            screen.refresh(&chassis.status(), counts, started.elapsed());
+            thread::park_timeout(REFRESH / 10);
+        }
+        closing.join().unwrap_or_else(|_| chassis.status())
+    })
+}
+
+fn exit(news: &News, status: &Status, counts: &Counts) -> Exit {
+    let dropped: u64 = status.streams.iter().map(|stream| stream.dropped_full).sum();
+    match news {
+        News::InputEnded(Err(_)) => Exit::Read,
+        _ if status.pending() > 0 || dropped > 0 => Exit::Undelivered,
+        News::Signal(Signal::Interrupt) => Exit::Interrupted,
+        News::Signal(Signal::Terminate) => Exit::Terminated,
+        News::InputEnded(Ok(())) if counts.refused() > 0 || status.refused() > 0 => Exit::Input,
+        News::InputEnded(Ok(())) => Exit::Success,
+    }
+}

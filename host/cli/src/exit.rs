@@ -1,0 +1,88 @@
+//! What the command's exit status says.
+
+use std::fmt;
+use std::process::ExitCode;
+
+/// Exit statuses. They are part of the interface: scripts rely on them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// All went well.
+    Success = 0,
+    /// Something else went wrong.
+    Failure = 1,
+    /// The configuration is wrong (clap itself exits with 2 where the command line is).
+    Config = 64,
+    /// Some lines of the input were refused; all others were delivered.
+    Input = 65,
+    /// A plugin can't be loaded or opened.
+    Plugin = 69,
+    /// The input could not be read to its end.
+    Read = 74,
+    /// Records were accepted and not delivered.
+    Undelivered = 75,
+    /// Ended by Ctrl-C or SIGINT, everything accepted delivered.
+    Interrupted = 130,
+    /// Ended by SIGTERM, everything accepted delivered.
+    Terminated = 143,
+}
+
+/// For the help text; a test compares it with what the command does.
+pub(crate) const HELP: &str = "\
+Exit status:
+    0    all went well
+    1    something went wrong that is none of the below
+    2    the command line is wrong
+   64    the configuration is wrong
+   65    some input lines were refused; all others were delivered
+   69    a plugin can't be loaded or opened
+   74    the input could not be read to its end
+   75    records were accepted and not delivered
+  130    ended by Ctrl-C; what was accepted is delivered, unless it was pressed twice
+  143    ended by SIGTERM; what was accepted is delivered, unless it came twice";
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// An error, and the exit status that it makes.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) exit: Exit,
+    pub(crate) error: anyhow::Error,
+}
+
+impl Failure {
+    pub(crate) fn new(exit: Exit, error: impl Into<anyhow::Error>) -> Self {
+        Self { exit, error: error.into() }
+    }
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        let error = error.into();
+        let exit = match error.downcast_ref() {
+            Some(wasink::Error::Open(wasink::OpenError::Config(_))) => Exit::Config,
+            Some(wasink::Error::Open(wasink::OpenError::Sinks(problems))) => {
+                let settings = |problem: &wasink::SinkProblem| {
+                    matches!(
+                        problem,
+                        wasink::SinkProblem::Settings(_) | wasink::SinkProblem::Stream { .. }
+                    )
+                };
+                if problems.iter().all(settings) { Exit::Config } else { Exit::Plugin }
+            }
+            _ if error.is::<wasink::config::ConfigErrors>() => Exit::Config,
+            _ if error.is::<wasink::plugin::PluginError>() => Exit::Plugin,
+            _ => Exit::Failure,
+        };
+        Self { exit, error }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#}", self.error)
+    }
+}

@@ -1,0 +1,189 @@
+//! Text for people, and JSON for programs, of what the library knows.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use wasink::config::SinkConfig;
+use wasink::plugin::{Acknowledges, PluginError};
+use wasink::{PluginFile, PluginReport, PluginSource, SinkState, SinkStatus, Status};
+
+use crate::exit::Exit;
+use crate::input::Counts;
+
+/// A number with its thousands parted.
+pub(crate) fn number(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// Text from elsewhere, with nothing in it that a terminal would act on.
+pub(crate) fn printable(text: &str) -> String {
+    let escaped = |c: char| {
+        if c.is_control() { c.escape_default().to_string() } else { c.to_string() }
+    };
+    text.chars().map(escaped).collect()
+}
+
+/// One line of a sink in the configuration.
+pub(crate) fn sink_line(sink: &SinkConfig) -> String {
+    let streams: Vec<_> = sink.streams.iter().map(|stream| stream.as_str()).collect();
+    format!("{:12} {:12} {}", sink.name, sink.plugin.to_string(), streams.join(", "))
+}
+
+pub(crate) fn sink_json(sink: &SinkConfig) -> Value {
+    json!({ "name": sink.name, "plugin": sink.plugin, "streams": sink.streams })
+}
+
+/// One line of a sink at work.
+pub(crate) fn sink_progress(sink: &SinkStatus) -> String {
+    let lanes = || sink.lanes.iter();
+    let delivered: u64 = lanes().map(|lane| lane.delivered + lane.duplicate).sum();
+    let refused: u64 = lanes().map(|lane| lane.rejected + lane.expired).sum();
+    let pending: u64 = lanes().map(|lane| lane.pending).sum();
+    let mut text = format!("  {:12} {} delivered", sink.name, number(delivered));
+    if pending > 0 {
+        text.push_str(&format!(", {} pending", number(pending)));
+    }
+    if refused > 0 {
+        text.push_str(&format!(", {} refused", number(refused)));
+    }
+    match &sink.state {
+        SinkState::Retrying { failures, reason } => {
+            text.push_str(&format!("; trying again ({failures}): {}", printable(reason)));
+        }
+        SinkState::Degraded { reason } => text.push_str(&format!("; {}", printable(reason))),
+        SinkState::Working | SinkState::Closed => {}
+    }
+    text
+}
+
+/// What there is to say once all is over.
+pub(crate) struct Summary<'a> {
+    pub(crate) status: &'a Status,
+    pub(crate) counts: &'a Counts,
+    pub(crate) elapsed: Duration,
+    pub(crate) sinks: &'a [SinkConfig],
+}
+
+impl Summary<'_> {
+    pub(crate) fn text(&self) -> String {
+        let seconds = self.elapsed.as_secs_f64();
+        #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
+        let rate = self.counts.read() as f64 / seconds.max(0.001);
+        let mut text = format!(
+            "{} lines read in {seconds:.2} s ({rate:.0}/s), {} refused\n",
+            number(self.counts.read()),
+            number(self.counts.refused()),
+        );
+        for sink in &self.status.sinks {
+            let busy = sink.lanes.iter().any(|lane| {
+                lane.delivered + lane.duplicate + lane.rejected + lane.expired + lane.pending > 0
+            });
+            let at_work = matches!(sink.state, SinkState::Working | SinkState::Closed);
+            if busy || !at_work {
+                text.push_str(&sink_progress(sink));
+                if let Some(place) = self.place(&sink.name) {
+                    text.push_str(&format!(" -> {place}"));
+                }
+                text.push('\n');
+            }
+        }
+        text
+    }
+
+    /// Where a sink's records are, where it is a place that people can look at.
+    fn place(&self, name: &str) -> Option<String> {
+        let sink = self.sinks.iter().find(|sink| sink.name == name)?;
+        if sink.plugin.to_string() != "file" {
+            return None;
+        }
+        let path = sink.settings.get("path").and_then(Value::as_str).unwrap_or("ledger.jsonl");
+        Some(sink.directory.join(path).display().to_string())
+    }
+
+    pub(crate) fn json(&self, exit: Exit) -> Value {
+        json!({
+            "exit": exit as u8,
+            "lines": { "read": self.counts.read(), "refused": self.counts.refused() },
+            "seconds": self.elapsed.as_secs_f64(),
+            "status": self.status,
+        })
+    }
+}
+
+type Reported = (Result<PluginReport, PluginError>, PluginFile);
+
+/// All plugins, a line each.
+pub(crate) fn plugin_table(reports: &[Reported]) -> String {
+    let mut text = String::new();
+    for (report, file) in reports {
+        let name = file.name.to_string();
+        match report {
+            Ok(report) => {
+                let (version, summary) = match &report.description {
+                    Some(about) => (about.version.as_str(), about.summary.as_str()),
+                    None => ("", ""),
+                };
+                let world = report.inspection.world.to_string();
+                let (version, summary) = (printable(version), printable(summary));
+                text.push_str(&format!("{name:16} {version:8} {world:12} {summary}\n"));
+                text.push_str(&format!("{:16} {}\n", "", source(&file.source)));
+            }
+            Err(error) => {
+                text.push_str(&format!("{name:16} unusable: {}\n", printable(&error.to_string())));
+            }
+        }
+    }
+    text
+}
+
+fn source(source: &PluginSource) -> String {
+    source.path().map_or_else(|| "bundled".to_owned(), |path| path.display().to_string())
+}
+
+/// All that is known of a plugin.
+pub(crate) fn plugin_report(report: &PluginReport) -> String {
+    let mut text = String::new();
+    let mut line = |key: &str, value: &str| {
+        text.push_str(&format!("{key:18} {}\n", printable(value)));
+    };
+    line("name", report.name.as_ref());
+    line("source", &source(&report.source));
+    line("size", &format!("{} bytes", number(report.bytes)));
+    line("digest", &report.digest);
+    line("world", &format!("{}, contract {}", report.inspection.world, report.inspection.contract));
+    if let Some(about) = &report.description {
+        line("version", &about.version);
+        line("summary", &about.summary);
+        let streams: Vec<_> = about.streams.iter().map(|stream| stream.as_str()).collect();
+        line("streams", &streams.join(", "));
+        line(
+            "acknowledges",
+            match about.acknowledges {
+                Acknowledges::OnWrite => "on write",
+                Acknowledges::OnFlush => "on flush",
+            },
+        );
+        let window = |window: Option<Duration>| {
+            window.map_or_else(|| "not stated".to_owned(), |window| format!("{window:?}"))
+        };
+        line("dedup window", &window(about.dedup_window));
+        line("acceptance window", &window(about.acceptance_window));
+    }
+    for (index, import) in report.inspection.imports.iter().enumerate() {
+        line(if index == 0 { "imports" } else { "" }, import);
+    }
+    let schema = report.description.as_ref().and_then(|about| about.settings_schema.as_ref());
+    match schema {
+        Some(schema) => text.push_str(&format!("settings schema\n{schema:#}\n")),
+        None => line("settings schema", "none"),
+    }
+    text
+}

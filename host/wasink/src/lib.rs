@@ -1,0 +1,179 @@
+//! Carries usage and lifecycle records durably to plugins: WebAssembly components, loaded by name
+//! from a directory, each in its own sandbox.
+//!
+//! A service opens a [`Chassis`], takes [`Recorder`]s from it and emits. Which plugins get the
+//! records, and how they are set up, stands in the [`Config`].
+//!
+//! ```
+//! use std::time::Duration;
+//! use wasink::record::UsageEvent;
+//! use wasink::{Chassis, Config};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let directory = tempfile::tempdir()?;
+//! # let data_dir = directory.path().to_str().ok_or("the path is not UTF-8")?;
+//! let config = Config::from_toml(&format!("data_dir = '{data_dir}'\n[usage]\nsink = 'file'"))?;
+//! let chassis = Chassis::open(&config)?;
+//! let usage = chassis.usage();
+//!
+//! // Wherever a request ends; never blocks, never fails:
+//! usage.emit(UsageEvent::builder("req-1", "acme", "http", "shop").duration_ms(12).build());
+//!
+//! let status = chassis.close(Duration::from_secs(5));
+//! assert_eq!(status.pending(), 0);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The feature `bundled` (on by default) builds the plugins that come with wasink into the program;
+//! without it, plugins are found in the configuration's `plugin_dirs` alone.
+
+use std::ops::Deref;
+use std::sync::{Arc, OnceLock};
+
+use wasink_chassis::Parts;
+use wasink_chassis::logger::{Logger, TracingLogger};
+use wasink_wasm::{EngineError, Options, WasmPlugins};
+
+/// The kinds of records, and their wire formats.
+pub use wasink_record as record;
+
+/// What a plugin is to the chassis, and what can go wrong with it.
+pub use wasink_chassis::plugin;
+
+/// The configuration in detail: origins, schema, errors.
+pub use wasink_chassis::config;
+
+/// Where log lines go.
+pub use wasink_chassis::logger;
+
+pub use wasink_chassis::config::Config;
+pub use wasink_chassis::{
+    Closed, DROP_DEADLINE, LaneLedger, OpenError, Recorder, SinkProblem, SinkState, SinkStatus,
+    Status, StreamLedger,
+};
+pub use wasink_wasm::{
+    CONTRACT_VERSION, Inspection, Limits, PluginFile, PluginReport, PluginSource,
+};
+
+/// Takes records in and delivers them to the sinks of its configuration: the chassis of
+/// [`wasink_chassis::Chassis`], joined with plugins that are WebAssembly components.
+#[derive(Debug)]
+pub struct Chassis {
+    chassis: wasink_chassis::Chassis,
+}
+
+impl Chassis {
+    /// Opens every sink of `config` and starts to take records. Log lines go to the `tracing` crate.
+    ///
+    /// # Errors
+    ///
+    /// All that is wrong with the configuration and the plugins, together.
+    pub fn open(config: &Config) -> Result<Self, Error> {
+        Self::open_with(config, Arc::new(TracingLogger))
+    }
+
+    /// As [`open`](Self::open), with log lines going to `logger`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`open`](Self::open).
+    pub fn open_with(config: &Config, logger: Arc<dyn Logger>) -> Result<Self, Error> {
+        let plugins = plugins(config, logger.clone())?;
+        let parts = Parts { logger, ..Parts::new(Arc::new(plugins)) };
+        Ok(Self { chassis: wasink_chassis::Chassis::open(config, &parts)? })
+    }
+}
+
+impl Deref for Chassis {
+    type Target = wasink_chassis::Chassis;
+
+    fn deref(&self) -> &Self::Target {
+        &self.chassis
+    }
+}
+
+/// The plugins that `config` can name: those in its `plugin_dirs`, then the bundled ones. Compiled
+/// code is kept in `cache` in its data directory.
+///
+/// # Errors
+///
+/// Where that directory can't be used, or wasmtime does not run on this machine.
+pub fn plugins(config: &Config, logger: Arc<dyn Logger>) -> Result<WasmPlugins, Error> {
+    #[cfg(feature = "bundled")]
+    let bundled = wasink_bundled::PLUGINS.to_vec();
+    #[cfg(not(feature = "bundled"))]
+    let bundled = Vec::new();
+    Ok(WasmPlugins::new(Options {
+        directories: config.plugin_dirs.clone(),
+        bundled,
+        cache: Some(config.data_dir.join("cache")),
+        logger: Some(logger),
+        ..Options::default()
+    })?)
+}
+
+/// Finds everything that would keep [`Chassis::open_with`] from opening, without opening a sink:
+/// plugins are loaded and asked to describe themselves, and settings are checked.
+///
+/// # Errors
+///
+/// All that is wrong, together.
+pub fn check(config: &Config, logger: Arc<dyn Logger>) -> Result<(), Error> {
+    let plugins = plugins(config, logger.clone())?;
+    let parts = Parts { logger, ..Parts::new(Arc::new(plugins)) };
+    Ok(wasink_chassis::check(config, &parts)?)
+}
+
+/// Why there is no chassis.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The configuration or a sink is wrong.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// Plugins can't be run at all.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+}
+
+/// One chassis for a whole process, opened by whoever needs it first.
+///
+/// ```
+/// use wasink::{Config, Shared};
+///
+/// static CHASSIS: Shared = Shared::new();
+///
+/// # let directory = tempfile::tempdir().unwrap();
+/// # let data_dir = directory.path().to_str().unwrap();
+/// # let text = format!("data_dir = '{data_dir}'");
+/// let chassis = CHASSIS.open(|| Config::from_toml(&text).unwrap()).unwrap();
+/// let again = CHASSIS.open(Config::default).unwrap();
+/// assert!(std::ptr::eq(chassis, again), "the first configuration counts");
+/// ```
+#[derive(Debug, Default)]
+pub struct Shared {
+    cell: OnceLock<Result<Chassis, Error>>,
+}
+
+impl Shared {
+    /// Nothing is opened yet.
+    pub const fn new() -> Self {
+        Self { cell: OnceLock::new() }
+    }
+
+    /// The chassis. The first caller's configuration opens it, while all others wait; every later
+    /// call gets the same chassis, whatever configuration it would have.
+    ///
+    /// # Errors
+    ///
+    /// Why it did not open, now and at every later call.
+    pub fn open(&self, config: impl FnOnce() -> Config) -> Result<&Chassis, &Error> {
+        self.cell.get_or_init(|| Chassis::open(&config())).as_ref()
+    }
+
+    /// The chassis, where it has been opened.
+    pub fn get(&self) -> Option<&Chassis> {
+        self.cell.get()?.as_ref().ok()
+    }
+}
