@@ -1,6 +1,5 @@
 //! Builds guest/sinks for WebAssembly, so that plain `cargo build` is all that it takes.
 
-#![expect(clippy::print_stdout, reason = "this is how a build script talks to cargo")]
 #![expect(clippy::expect_used, reason = "cargo shows a build script's panic as the build's error")]
 
 use std::env;

@@ -5,17 +5,16 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, bail};
 
 use crate::tool::Tool;
-use crate::{bindings, guests, pages, tidy};
+use crate::{bindings, guests, tidy};
 
 type Step = (&'static str, fn() -> Result<()>);
 
 /// The quick ones first.
-const STEPS: [Step; 7] = [
+const STEPS: [Step; 6] = [
     ("fmt", fmt),
     ("tidy", tidy::run),
     ("deny", deny),
     ("bindings", || bindings::run(true)),
-    ("docs", || pages::run(true)),
     ("clippy", clippy),
     ("rustdoc", rustdoc),
 ];

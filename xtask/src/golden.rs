@@ -5,8 +5,12 @@ use anyhow::{Result, bail};
 use crate::guests;
 use crate::tool::Tool;
 
-/// The test targets that compare with golden files, and what cargo must be told to build them.
-const TARGETS: [(&str, &[&str]); 1] = [("contract", &["--package", "wasink"])];
+/// The tests that compare with golden files or generated pages, and how cargo is told to run them.
+const TARGETS: [(&str, &[&str]); 3] = [
+    ("contract", &["--package", "wasink", "--test", "contract"]),
+    ("command", &["--package", "wasink", "--test", "command"]),
+    ("configuration", &["--package", "wasink-chassis", "--lib", "config::tests::schema"]),
+];
 
 /// Blesses the named test targets, or all.
 pub(crate) fn bless(names: &[String]) -> Result<()> {
@@ -18,11 +22,7 @@ pub(crate) fn bless(names: &[String]) -> Result<()> {
     guests::ensure_target()?;
     for (name, options) in TARGETS {
         if names.is_empty() || names.iter().any(|wanted| wanted == name) {
-            Tool::cargo()
-                .args(["test", "--test", name])
-                .args(options)
-                .env("WASINK_BLESS", "1")
-                .run()?;
+            Tool::cargo().args(["test"]).args(options).env("WASINK_BLESS", "1").run()?;
         }
     }
     println!("read the difference before it is committed");

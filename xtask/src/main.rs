@@ -6,7 +6,6 @@ mod bindings;
 mod check;
 mod golden;
 mod guests;
-mod pages;
 mod tidy;
 mod tool;
 
@@ -27,10 +26,9 @@ Usage: cargo xtask <chore> [arguments]
     rustdoc      the documentation builds without a warning
   advisories   known vulnerabilities of dependencies (needs the network)
   guests       builds all plugins of the guest workspace
-  test         the tests of both workspaces; arguments go to the first `cargo test`
+  test         all tests: the product's, the chores', the guests'; arguments go to the first `cargo test`
   bless        rewrites the golden files; name test targets to rewrite only theirs
   bindings     regenerates the guest SDK's bindings from wit/; `--check` only compares
-  docs         regenerates the generated pages; `--check` only compares
   bench        the benchmarks; arguments go to `cargo bench`
 ";
 
@@ -53,9 +51,8 @@ fn run(arguments: &[String]) -> Result<()> {
     match chore.as_str() {
         "test" => return test(rest),
         "bless" => return golden::bless(rest),
-        "bench" => return Tool::cargo().args(["bench", "--workspace"]).args(rest).run(),
+        "bench" => return Tool::cargo().args(["bench"]).args(rest).run(),
         "bindings" => return bindings::run(only_check(rest)?),
-        "docs" => return pages::run(only_check(rest)?),
         _ => {}
     }
     if let Some(extra) = rest.first() {
@@ -80,7 +77,8 @@ fn run(arguments: &[String]) -> Result<()> {
 
 fn test(arguments: &[String]) -> Result<()> {
     guests::ensure_target()?;
-    Tool::cargo().args(["test", "--workspace"]).args(arguments).run()?;
+    Tool::cargo().args(["test"]).args(arguments).run()?;
+    Tool::cargo().args(["test", "--profile", "xtask", "--package", "xtask"]).run()?;
     guests::test()
 }
 

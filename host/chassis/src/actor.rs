@@ -6,20 +6,22 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use wasink_journal::{BatchLimits, MemoryLog, Next, Reader};
-use wasink_record::Stream;
 
 use crate::delivery::{Delivery, OutOfTime, Patience};
 use crate::ledger::LaneCounts;
-use crate::logger::{Level, Value};
+use crate::logger::Level;
 use crate::plugin::{CallError, Captured, Interrupter};
-use crate::status::SinkState;
+use crate::status::{SinkState, StateCell};
 
 /// How long a sink may be without work before it is asked to flush.
 const FLUSH_AFTER: Duration = Duration::from_secs(1);
 
+/// How long it goes on without work before it is asked again: what a plugin does in pieces, such as
+/// compressing old files, gets on.
+const FLUSH_AGAIN: Duration = Duration::from_secs(10);
+
 /// One stream of a sink.
 pub(crate) struct Lane {
-    pub(crate) stream: Stream,
     pub(crate) reader: Reader,
     pub(crate) limits: BatchLimits,
     pub(crate) counts: Arc<LaneCounts>,
@@ -65,19 +67,26 @@ impl Actor {
         self.waker.unpark();
     }
 
-    /// Waits for the thread to end; past the deadline, ends the call that it is in.
-    pub(crate) fn join(&self, deadline: Instant) {
-        let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(thread) = thread.take() else { return };
+    /// Waits for the thread to end, until `until` at the most; whether it has ended.
+    pub(crate) fn join(&self, until: Instant) -> bool {
+        let mut place = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(thread) = place.take() else { return true };
         while !thread.is_finished() {
-            if Instant::now() >= deadline {
-                self.interrupter.interrupt();
-                self.waker.unpark();
+            if Instant::now() >= until {
+                *place = Some(thread);
+                return false;
             }
             thread::park_timeout(JOIN_POLL);
         }
         // A panic in the thread has been printed; there is nothing to add.
         drop(thread.join());
+        true
+    }
+
+    /// Ends the call that the thread is in.
+    pub(crate) fn interrupt(&self) {
+        self.interrupter.interrupt();
+        self.waker.unpark();
     }
 
     /// Asks something of the thread and waits for the answer; `None` once it has ended.
@@ -107,18 +116,30 @@ impl Watch {
     fn deadline(&self) -> Option<Instant> {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Parks the thread until `until`, the deadline, or less. Without `until`, until it is unparked.
+    fn park(&self, until: Option<Instant>) -> Result<(), OutOfTime> {
+        let now = Instant::now();
+        let deadline = self.deadline();
+        if deadline.is_some_and(|deadline| deadline <= now) {
+            return Err(OutOfTime);
+        }
+        match until.into_iter().chain(deadline).min() {
+            Some(until) => thread::park_timeout(until.saturating_duration_since(now)),
+            None => thread::park(),
+        }
+        Ok(())
+    }
 }
 
 impl Patience for Watch {
     fn wait(&mut self, until: Instant) -> Result<(), OutOfTime> {
-        let now = Instant::now();
-        let until = match self.deadline() {
-            Some(deadline) if deadline <= now => return Err(OutOfTime),
-            Some(deadline) => until.min(deadline),
-            None => until,
-        };
-        thread::park_timeout(until.saturating_duration_since(now));
-        Ok(())
+        loop {
+            self.park(Some(until))?;
+            if until <= Instant::now() {
+                return Ok(());
+            }
+        }
     }
 }
 
@@ -131,6 +152,7 @@ enum Round {
 
 impl Work {
     fn run(&mut self) {
+        let _ended = Ended(self.delivery.state.clone());
         // On this thread, so that appends wake it.
         let logs = self.lanes.iter().map(|lane| lane.reader.log());
         logs.for_each(MemoryLog::wake_this_thread);
@@ -148,15 +170,11 @@ impl Work {
                 Round::Nothing { due } => {
                     let now = Instant::now();
                     if unflushed.is_some_and(|flush| flush <= now) {
-                        unflushed = None;
+                        unflushed = Some(now + FLUSH_AGAIN);
                         self.flush();
                         continue;
                     }
-                    let until = due.into_iter().chain(unflushed).min();
-                    match until {
-                        Some(until) => self.deadline.wait(until)?,
-                        None => thread::park(),
-                    }
+                    self.deadline.park(due.into_iter().chain(unflushed).min())?;
                 }
             }
         }
@@ -188,10 +206,10 @@ impl Work {
             // Whoever asked may have gone; that is theirs to know.
             match self.inbox.try_recv() {
                 Ok(Request::Captured(answer)) => {
-                    drop(answer.send(self.delivery.plugin.captured()));
+                    drop(answer.send(self.delivery.captured()));
                 }
                 Ok(Request::ResetCaptured(answer)) => {
-                    drop(answer.send(self.delivery.plugin.reset_captured()));
+                    drop(answer.send(self.delivery.reset_captured()));
                 }
                 Err(TryRecvError::Empty | TryRecvError::Disconnected) => return,
             }
@@ -214,19 +232,14 @@ impl Work {
                 self.delivery.log(Level::Warn, "close failed", &[("reason", reason.into())]);
             }
         }
-        for lane in &self.lanes {
-            let pending = lane.reader.pending();
-            if pending > 0 {
-                self.delivery.log(
-                    Level::Error,
-                    "closed with records that are not delivered",
-                    &[
-                        ("stream", lane.stream.as_str().into()),
-                        ("records", Value::Unsigned(pending)),
-                    ],
-                );
-            }
-        }
-        self.delivery.state.set(SinkState::Closed);
+    }
+}
+
+/// Says that the sink is closed when its thread ends, however that comes.
+struct Ended(Arc<StateCell>);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.0.set(SinkState::Closed);
     }
 }

@@ -17,7 +17,7 @@ use crate::delivery::Delivery;
 use crate::directory::open_private;
 use crate::error::{OpenError, SinkProblem};
 use crate::intake::Intake;
-use crate::ledger::LaneCounts;
+use crate::ledger::{LaneCounts, LaneLedger, balance};
 use crate::logger::{Level, Line, Logger, TracingLogger};
 use crate::plugin::{Captured, Grants, OpenRequest, PluginVersion, Plugins, SinkPlugin};
 use crate::recorder::Recorder;
@@ -30,11 +30,19 @@ pub struct Chassis {
     epoch: String,
     doors: BTreeMap<Stream, Door>,
     sinks: Vec<Sink>,
+    logger: Arc<dyn Logger>,
     closed: AtomicBool,
 }
 
 /// How long a chassis that is dropped without [`Chassis::close`] tries to deliver what it has.
 pub const DROP_DEADLINE: Duration = Duration::from_secs(5);
+
+/// How long an interrupted call may take to end. One that does not is left behind with its thread:
+/// better than a program that can't end.
+const INTERRUPT_GRACE: Duration = Duration::from_secs(1);
+
+/// Stands for deadlines that are too far away to be told.
+const LONGEST_DEADLINE: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// A stream that some sink takes.
 struct Door {
@@ -130,16 +138,27 @@ impl Chassis {
         Recorder::new(self.intake(Stream::Events))
     }
 
-    /// Records whatever is of `stream`; a record of another stream goes where its own recorder would
-    /// send it only if that is the same. For doors that learn the stream while running.
+    /// Records of `stream`, for doors that learn the stream while running. A record of another stream
+    /// is dropped and counted.
     pub fn recorder(&self, stream: Stream) -> Recorder<Record> {
         Recorder::new(self.intake(stream))
     }
 
     /// How everything is doing, at this moment.
     pub fn status(&self) -> Status {
-        let streams = self.doors.values().map(|door| door.intake.ledger()).collect();
-        let sinks = self.sinks.iter().map(|sink| self.sink_status(sink)).collect();
+        let mut sinks: Vec<_> = self.sinks.iter().map(Sink::status).collect();
+        let mut streams: Vec<_> = self.doors.values().map(|door| door.intake.ledger()).collect();
+        for stream in &mut streams {
+            let lanes = sinks.iter_mut().flat_map(|sink| &mut sink.lanes);
+            let mut lanes: Vec<_> = lanes.filter(|lane| lane.stream == stream.stream).collect();
+            balance(stream, &mut lanes);
+        }
+        for (sink, status) in self.sinks.iter().zip(&mut sinks) {
+            if sink.actor.is_none() {
+                // Nobody will ever deal with these.
+                status.lanes.iter_mut().for_each(LaneLedger::drop_pending);
+            }
+        }
         Status { epoch: self.epoch.clone(), streams, sinks }
     }
 
@@ -161,24 +180,32 @@ impl Chassis {
     /// all ended. What could not be delivered within `deadline` shows as pending.
     ///
     /// Blocks. A call of a plugin that is under way at the deadline is ended. Closing again changes
-    /// nothing.
+    /// nothing, and does not wait for a close that is under way.
     pub fn close(&self, deadline: Duration) -> Status {
-        let deadline = Instant::now() + deadline;
-        if !self.closed.swap(true, Ordering::SeqCst) {
-            self.doors.values().for_each(|door| door.intake.close());
-            let actors = || self.sinks.iter().filter_map(|sink| sink.actor.as_ref());
-            actors().for_each(|actor| actor.close_by(deadline));
-            actors().for_each(|actor| actor.join(deadline));
-            for door in self.doors.values() {
-                // With nobody left to read, a mover that waits for room would wait for ever.
-                door.intake.abandon();
-                let mut mover = door.mover.lock().unwrap_or_else(PoisonError::into_inner);
-                if let Some(mover) = mover.take() {
-                    drop(mover.join());
-                }
+        if self.closed.swap(true, Ordering::SeqCst) {
+            return self.status();
+        }
+        let now = Instant::now();
+        let deadline = now.checked_add(deadline).unwrap_or(now + LONGEST_DEADLINE);
+        self.doors.values().for_each(|door| door.intake.close());
+        let actors = || self.sinks.iter().filter_map(|sink| sink.actor.as_ref());
+        actors().for_each(|actor| actor.close_by(deadline));
+        let late: Vec<_> = actors().filter(|actor| !actor.join(deadline)).collect();
+        late.iter().for_each(|actor| actor.interrupt());
+        for actor in late {
+            actor.join(deadline + INTERRUPT_GRACE);
+        }
+        for door in self.doors.values() {
+            // With nobody left to read, a mover that waits for room would wait for ever.
+            door.intake.abandon();
+            let mut mover = door.mover.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(mover) = mover.take() {
+                drop(mover.join());
             }
         }
-        self.status()
+        let status = self.status();
+        self.log_pending(&status);
+        status
     }
 
     fn intake(&self, stream: Stream) -> Option<Arc<Intake>> {
@@ -189,17 +216,33 @@ impl Chassis {
         self.sinks.iter().find(|candidate| candidate.name == sink)?.actor.as_ref()
     }
 
-    fn sink_status(&self, sink: &Sink) -> SinkStatus {
-        let lane = |(stream, counts): &(Stream, Arc<LaneCounts>)| {
-            let accepted = self.doors.get(stream).map_or(0, |door| door.intake.ledger().accepted);
-            counts.ledger(*stream, accepted)
-        };
+    /// Says in the log which records were left.
+    fn log_pending(&self, status: &Status) {
+        for sink in &status.sinks {
+            for lane in sink.lanes.iter().filter(|lane| lane.pending > 0) {
+                self.logger.log(&Line {
+                    level: Level::Error,
+                    sink: Some(&sink.name),
+                    message: "closed with records that are not delivered",
+                    fields: &[
+                        ("stream".to_owned(), lane.stream.as_str().into()),
+                        ("records".to_owned(), lane.pending.into()),
+                    ],
+                });
+            }
+        }
+    }
+}
+
+impl Sink {
+    /// How it is doing; what is pending is filled in later.
+    fn status(&self) -> SinkStatus {
         SinkStatus {
-            name: sink.name.clone(),
-            plugin: sink.plugin.clone(),
-            version: sink.version.clone(),
-            state: sink.state.get(),
-            lanes: sink.lanes.iter().map(lane).collect(),
+            name: self.name.clone(),
+            plugin: self.plugin.clone(),
+            version: self.version.clone(),
+            state: self.state.get(),
+            lanes: self.lanes.iter().map(|(stream, counts)| counts.ledger(*stream)).collect(),
         }
     }
 }
@@ -229,10 +272,19 @@ pub fn check(config: &Config, parts: &Parts) -> Result<(), OpenError> {
     if problems.is_empty() { Ok(()) } else { Err(OpenError::Sinks(problems)) }
 }
 
+/// Whether there are the plugins that are named. Where not, the sinks of the others are checked all
+/// the same, so that all that is wrong is told together.
 fn check_names(config: &Config, parts: &Parts) -> Result<(), OpenError> {
-    let names = parts.plugins.names();
-    let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
-    ConfigErrors::check(config.check_plugins(&names)).map_err(OpenError::Config)
+    let known = parts.plugins.names();
+    let names: Vec<&str> = known.iter().map(AsRef::as_ref).collect();
+    let Err(errors) = ConfigErrors::check(config.check_plugins(&names)) else { return Ok(()) };
+    let named = config.sinks.iter().filter(|sink| known.contains(&sink.plugin));
+    let problems: Vec<_> = named.filter_map(|sink| check_sink(sink, parts).err()).collect();
+    if problems.is_empty() {
+        return Err(OpenError::Config(errors));
+    }
+    let names = [SinkProblem::Settings(errors)];
+    Err(OpenError::Sinks(names.into_iter().chain(problems).collect()))
 }
 
 /// Whether the sink's plugin is there, takes its streams and accepts its settings.
@@ -302,40 +354,38 @@ fn start(
         epoch,
         doors: BTreeMap::new(),
         sinks: Vec::new(),
+        logger: parts.logger.clone(),
         closed: AtomicBool::new(false),
     };
     for Opened { config: sink, result } in opened {
         let mut lanes = Vec::new();
-        if result.is_ok() {
-            for &stream in &sink.streams {
-                let log = match chassis.doors.get(&stream) {
-                    Some(door) => door.intake.log().clone(),
-                    None => {
-                        let log = MemoryLog::new(stream, config.queue.bytes, source.clone());
-                        let records = config.queue.records;
-                        let (intake, mover) = Intake::open(
-                            stream,
-                            records,
-                            log.clone(),
-                            ids.clone(),
-                            parts.clock.clone(),
-                        )
-                        .map_err(OpenError::System)?;
-                        let mover = Mutex::new(Some(mover));
-                        chassis.doors.insert(stream, Door { intake, mover });
-                        log
-                    }
-                };
-                let limits = BatchLimits {
-                    records: sink.batch.records,
-                    bytes: sink.batch.bytes,
-                    age: sink.batch.age,
-                };
-                let counts = Arc::new(LaneCounts::default());
-                lanes.push(Lane { stream, reader: log.reader(), limits, counts });
-            }
+        let mut streams = Vec::new();
+        for &stream in &sink.streams {
+            // Also for a sink that is left out: what it would have had is counted.
+            let log = match chassis.doors.get(&stream) {
+                Some(door) => door.intake.log().clone(),
+                None => {
+                    let log = MemoryLog::new(stream, config.queue.bytes, source.clone());
+                    let records = config.queue.records;
+                    let clock = parts.clock.clone();
+                    let (intake, mover) =
+                        Intake::open(stream, records, log.clone(), ids.clone(), clock)
+                            .map_err(OpenError::System)?;
+                    let mover = Mutex::new(Some(mover));
+                    chassis.doors.insert(stream, Door { intake, mover });
+                    log
+                }
+            };
+            let limits = BatchLimits {
+                records: sink.batch.records,
+                bytes: sink.batch.bytes,
+                age: sink.batch.age,
+            };
+            let counts = Arc::new(LaneCounts::default());
+            streams.push((stream, counts.clone()));
+            lanes.push(Lane { reader: log.reader(), limits, counts });
         }
-        chassis.sinks.push(start_sink(sink, result, lanes, parts)?);
+        chassis.sinks.push(start_sink(sink, result, lanes, streams, parts)?);
     }
     Ok(chassis)
 }
@@ -344,15 +394,21 @@ fn start_sink(
     config: &SinkConfig,
     result: Result<Box<dyn SinkPlugin>, SinkProblem>,
     lanes: Vec<Lane>,
+    streams: Vec<(Stream, Arc<LaneCounts>)>,
     parts: &Parts,
 ) -> Result<Sink, OpenError> {
     let name = config.name.clone();
-    let counts = lanes.iter().map(|lane| (lane.stream, lane.counts.clone())).collect();
     let (version, state, actor) = match result {
         Ok(plugin) => {
             let version = plugin.version();
             let state = Arc::new(StateCell::new(SinkState::Working));
-            let delivery = Delivery::new(name.clone(), plugin, state.clone(), parts.logger.clone());
+            let delivery = Delivery::new(
+                name.clone(),
+                config.plugin.clone(),
+                plugin,
+                state.clone(),
+                parts.logger.clone(),
+            );
             let actor = Actor::start(delivery, lanes).map_err(OpenError::System)?;
             (Some(version), state, Some(actor))
         }
@@ -367,5 +423,5 @@ fn start_sink(
             (None, Arc::new(StateCell::new(SinkState::Degraded { reason })), None)
         }
     };
-    Ok(Sink { name, plugin: config.plugin.to_string(), version, state, lanes: counts, actor })
+    Ok(Sink { name, plugin: config.plugin.to_string(), version, state, lanes: streams, actor })
 }

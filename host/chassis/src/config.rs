@@ -189,6 +189,9 @@ pub struct Sources {
     pub flags: Vec<Flag>,
 }
 
+/// Gives the names of the plugins in these directories, and of those that are always there.
+type PluginNames<'a> = &'a dyn Fn(&[PathBuf]) -> Vec<PluginName>;
+
 impl Config {
     /// Reads the file, puts the environment over it and the flags over that, and checks it all.
     ///
@@ -197,6 +200,24 @@ impl Config {
     /// Every mistake that was found. Where the file's syntax is wrong, what can be read of it is
     /// checked all the same.
     pub fn load(sources: &Sources) -> Result<Self, ConfigErrors> {
+        Self::load_where(sources, None)
+    }
+
+    /// As [`load`](Self::load), and checks the names of plugins as well, so that those mistakes are
+    /// told together with all others. `names` gives the names there are, for the directories of
+    /// plugins that the configuration has.
+    ///
+    /// # Errors
+    ///
+    /// As for [`load`](Self::load), and every plugin that is not there.
+    pub fn load_with_plugins(
+        sources: &Sources,
+        names: &dyn Fn(&[PathBuf]) -> Vec<PluginName>,
+    ) -> Result<Self, ConfigErrors> {
+        Self::load_where(sources, Some(names))
+    }
+
+    fn load_where(sources: &Sources, names: Option<PluginNames<'_>>) -> Result<Self, ConfigErrors> {
         let parsed = match &sources.file {
             None => Parsed { document: Document::empty(), errors: Vec::new() },
             Some(path) => {
@@ -209,7 +230,7 @@ impl Config {
                 parse(&text, path)
             }
         };
-        build(parsed, &sources.env, &sources.flags)
+        build(parsed, &sources.env, &sources.flags, names)
     }
 
     /// Takes a configuration from a text in TOML.
@@ -218,7 +239,7 @@ impl Config {
     ///
     /// Every mistake that was found.
     pub fn from_toml(text: &str) -> Result<Self, ConfigErrors> {
-        build(document::parse_toml(text, Path::new(NO_FILE)), &[], &[])
+        build(document::parse_toml(text, Path::new(NO_FILE)), &[], &[], None)
     }
 
     /// Takes a configuration from a text in JSON, of the same shape.
@@ -227,7 +248,7 @@ impl Config {
     ///
     /// Every mistake that was found.
     pub fn from_json(text: &str) -> Result<Self, ConfigErrors> {
-        build(document::parse_json(text, Path::new(NO_FILE)), &[], &[])
+        build(document::parse_json(text, Path::new(NO_FILE)), &[], &[], None)
     }
 }
 
@@ -276,7 +297,12 @@ fn read(path: &Path) -> Result<String, String> {
     Ok(text)
 }
 
-fn build(parsed: Parsed, env: &[(String, String)], flags: &[Flag]) -> Result<Config, ConfigErrors> {
+fn build(
+    parsed: Parsed,
+    env: &[(String, String)],
+    flags: &[Flag],
+    names: Option<PluginNames<'_>>,
+) -> Result<Config, ConfigErrors> {
     let Parsed { mut document, mut errors } = parsed;
     let syntax = errors.iter().filter(|error| error.column.is_some());
     let unreadable: Vec<Origin> = syntax.map(|error| error.origin.clone()).collect();
@@ -303,6 +329,14 @@ fn build(parsed: Parsed, env: &[(String, String)], flags: &[Flag]) -> Result<Con
     match serde_path_to_error::deserialize::<_, raw::Config>(value) {
         Ok(raw) => {
             let config = resolve::resolve(raw, Arc::new(origins), &mut errors);
+            if let Some(names) = names {
+                let names = names(&config.plugin_dirs);
+                let names: Vec<&str> = names.iter().map(PluginName::as_str).collect();
+                let unknown = config.check_plugins(&names).into_iter();
+                // What is no name at all has been told, and stands here as something else.
+                let told: Vec<String> = errors.iter().map(|error| error.key.clone()).collect();
+                errors.extend(unknown.filter(|error| !told.contains(&error.key)));
+            }
             ConfigErrors::check(errors).map(|()| config)
         }
         Err(error) => {

@@ -1,15 +1,17 @@
 //! Getting one batch to one plugin: outcomes, retries, broken instances.
 
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use wasink_journal::Batch;
 
+use crate::config::PluginName;
 use crate::ledger::{LaneCounts, add};
 use crate::logger::{Level, Line, Logger, Value};
 use crate::plugin::{
-    Acknowledges, CallError, Exception, Failure, Outcome, PluginError, SinkPlugin,
+    Acknowledges, CallError, Captured, Exception, Failure, Outcome, PluginError, SinkPlugin,
 };
 use crate::status::{SinkState, StateCell};
 
@@ -18,6 +20,9 @@ use crate::status::{SinkState, StateCell};
 /// (full jitter, as in Amazon's "Exponential Backoff And Jitter", 2015).
 const FIRST_BACKOFF: Duration = Duration::from_millis(100);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(30);
+
+/// The longest wait that a receiver can ask for.
+const LONGEST_HINT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A batch that stops its plugin so many times in a row is cut in halves to find the record that
 /// does it.
@@ -28,9 +33,12 @@ pub(crate) struct Delivery {
     pub(crate) sink: String,
     pub(crate) plugin: Box<dyn SinkPlugin>,
     pub(crate) state: Arc<StateCell>,
-    pub(crate) logger: Arc<dyn Logger>,
+    name: PluginName,
+    logger: Arc<dyn Logger>,
     /// Failures in a row; reset by every success.
     failures: u32,
+    /// Failures in a row that have brought nothing to light either: they make waits longer.
+    fruitless: u32,
     /// The instance is gone and must be made again before the next call.
     needs_reopen: bool,
 }
@@ -40,7 +48,7 @@ pub(crate) struct OutOfTime;
 
 /// How long waits may last, asked anew for each.
 pub(crate) trait Patience {
-    /// Waits until `until`, or less where something else must be looked at first.
+    /// Waits until `until`.
     ///
     /// # Errors
     ///
@@ -57,11 +65,12 @@ struct Item {
 impl Delivery {
     pub(crate) fn new(
         sink: String,
+        name: PluginName,
         plugin: Box<dyn SinkPlugin>,
         state: Arc<StateCell>,
         logger: Arc<dyn Logger>,
     ) -> Self {
-        Self { sink, plugin, state, logger, failures: 0, needs_reopen: false }
+        Self { sink, plugin, state, name, logger, failures: 0, fruitless: 0, needs_reopen: false }
     }
 
     /// Delivers `batch`, and returns once something has become of each record. Counts go up only
@@ -117,7 +126,7 @@ impl Delivery {
         if self.needs_reopen {
             return Ok(());
         }
-        self.plugin.flush()
+        self.guarded("flush", |plugin| plugin.flush())
     }
 
     /// Ends the instance in an orderly way, where there is one.
@@ -125,7 +134,21 @@ impl Delivery {
         if self.needs_reopen {
             return Ok(());
         }
-        self.plugin.close()
+        self.guarded("close", |plugin| plugin.close())
+    }
+
+    /// What the plugin has kept, where it is one that keeps records for tests.
+    pub(crate) fn captured(&mut self) -> Result<Option<Vec<Captured>>, CallError> {
+        self.revive()?;
+        let answer = self.guarded("captured", |plugin| plugin.captured());
+        answer.inspect_err(|error| self.broke(error))
+    }
+
+    /// Makes such a plugin forget.
+    pub(crate) fn reset_captured(&mut self) -> Result<bool, CallError> {
+        self.revive()?;
+        let answer = self.guarded("reset-captured", |plugin| plugin.reset_captured());
+        answer.inspect_err(|error| self.broke(error))
     }
 
     /// Takes note that a call outside of delivery failed.
@@ -139,24 +162,52 @@ impl Delivery {
         let fields: Vec<_> =
             fields.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
         let sink = Some(self.sink.as_str());
-        self.logger.log(&Line { level, sink, message, fields: &fields });
+        let line = Line { level, sink, message, fields: &fields };
+        // Records are worth more than the line: a logger that panics must not end their delivery.
+        drop(catch_unwind(AssertUnwindSafe(|| self.logger.log(&line))));
     }
 
     /// One attempt, with a fresh instance where the old one is gone.
     fn call(&mut self, batch: &Arc<Batch>) -> Result<Vec<Exception>, CallError> {
+        self.revive()?;
+        let exceptions = self.guarded("write", |plugin| plugin.write(batch))?;
+        self.guarded("flush", |plugin| match plugin.description().acknowledges {
+            Acknowledges::OnFlush => plugin.flush(),
+            Acknowledges::OnWrite => Ok(()),
+        })?;
+        Ok(exceptions)
+    }
+
+    /// Makes a fresh instance where the old one is gone.
+    fn revive(&mut self) -> Result<(), CallError> {
         if self.needs_reopen {
             // Not the batch's fault, so not a strike: an instance that does not open is broken.
-            self.plugin.reopen().map_err(|error| match error {
+            self.guarded("open", |plugin| plugin.reopen()).map_err(|error| match error {
                 PluginError::Interrupted { .. } => CallError::Stopped(error),
                 error => CallError::Failed(Failure::Broken(error.to_string())),
             })?;
             self.needs_reopen = false;
         }
-        let exceptions = self.plugin.write(batch)?;
-        if self.plugin.description().acknowledges == Acknowledges::OnFlush {
-            self.plugin.flush()?;
-        }
-        Ok(exceptions)
+        Ok(())
+    }
+
+    /// Calls the plugin. A panic in what runs it ends the instance as a trap in the plugin does, and
+    /// no more than that.
+    fn guarded<T, E: From<PluginError>>(
+        &mut self,
+        call: &'static str,
+        run: impl FnOnce(&mut dyn SinkPlugin) -> Result<T, E>,
+    ) -> Result<T, E> {
+        catch_unwind(AssertUnwindSafe(|| run(&mut *self.plugin))).unwrap_or_else(|panic| {
+            let words = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+            let words = words.or_else(|| panic.downcast_ref::<String>().cloned());
+            Err(E::from(PluginError::Trapped {
+                plugin: self.name.clone(),
+                call,
+                reason: format!("the host panicked: {}", words.unwrap_or_default()),
+                last_words: String::new(),
+            }))
+        })
     }
 
     /// Counts what became of the records, and returns the runs of those that are to be tried again.
@@ -221,7 +272,7 @@ impl Delivery {
     /// The plugin was stopped in the middle of `item`. A batch that does it again and again is cut
     /// until the record is found that does it; that one is rejected, so that the others get through.
     fn after_stop(
-        &self,
+        &mut self,
         mut item: Item,
         error: &PluginError,
         work: &mut VecDeque<Item>,
@@ -235,6 +286,8 @@ impl Delivery {
             work.push_front(item);
             return;
         }
+        // Each cut comes closer to the record, so the next call need not wait for long.
+        self.fruitless = 0;
         if item.batch.len() == 1 {
             self.reject(&item.batch, &format!("it stops the plugin: {error}"), counts);
             return;
@@ -259,13 +312,12 @@ impl Delivery {
         }
         self.state.set(SinkState::Retrying { failures: self.failures, reason: reason.to_owned() });
         let longest =
-            FIRST_BACKOFF.saturating_mul(1 << (self.failures - 1).min(16)).min(LONGEST_BACKOFF);
+            FIRST_BACKOFF.saturating_mul(1 << self.fruitless.min(16)).min(LONGEST_BACKOFF);
+        self.fruitless = self.fruitless.saturating_add(1);
+        // A plugin that always says `at once` would keep its thread spinning.
+        let hint = hint.filter(|hint| !hint.is_zero()).map(|hint| hint.min(LONGEST_HINT));
         let wait = hint.unwrap_or_else(|| longest.mul_f64(fastrand::f64()));
-        let until = Instant::now() + wait;
-        while Instant::now() < until {
-            patience.wait(until)?;
-        }
-        Ok(())
+        patience.wait(Instant::now() + wait)
     }
 
     fn succeeded(&mut self) {
@@ -273,7 +325,11 @@ impl Delivery {
             let failures = u64::from(self.failures);
             self.log(Level::Info, "delivering again", &[("failures", failures.into())]);
             self.failures = 0;
+            self.fruitless = 0;
         }
         self.state.set(SinkState::Working);
     }
 }
+
+#[cfg(test)]
+mod tests;

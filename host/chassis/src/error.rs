@@ -48,7 +48,7 @@ pub enum SinkProblem {
         /// The streams that it takes, for people.
         takes: String,
     },
-    /// Its settings do not fit its plugin.
+    /// Its settings do not fit its plugin, or there is no such plugin.
     #[error(transparent)]
     Settings(ConfigErrors),
     /// Its data directory could not be made or opened.

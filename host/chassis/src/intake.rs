@@ -82,6 +82,9 @@ impl Intake {
 
     /// Takes a record if there is room, and never waits. What is turned away is counted.
     pub(crate) fn emit(&self, record: Record) {
+        if record.stream() != self.stream {
+            return add(&self.counts.dropped_misplaced, 1);
+        }
         let _pushing = match self.begin() {
             Ok(pushing) => pushing,
             Err(Closed) => return add(&self.counts.dropped_closed, 1),
@@ -98,6 +101,10 @@ impl Intake {
 
     /// Takes a record, waiting for room.
     pub(crate) fn emit_when_room(&self, record: Record) -> Result<(), Closed> {
+        if record.stream() != self.stream {
+            add(&self.counts.dropped_misplaced, 1);
+            return Ok(());
+        }
         let pushing = self.begin().inspect_err(|_| add(&self.counts.dropped_closed, 1))?;
         let mut stamped = self.stamp(record);
         while let Err(back) = self.queue.push(stamped) {
@@ -152,10 +159,11 @@ impl Intake {
     fn wake(&self) {
         // Either the mover sees what was pushed, or this sees that the mover sleeps.
         fence(Ordering::SeqCst);
-        if self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::SeqCst) {
-            if let Some(mover) = self.mover.get() {
-                mover.unpark();
-            }
+        if self.asleep.load(Ordering::Relaxed)
+            && self.asleep.swap(false, Ordering::SeqCst)
+            && let Some(mover) = self.mover.get()
+        {
+            mover.unpark();
         }
     }
 
@@ -178,6 +186,7 @@ impl Intake {
 
     /// The mover's whole life.
     fn move_records(&self) {
+        let _moving = Moving(self);
         let mut idle = 0;
         loop {
             // Read before the queue is: nothing is pushed after both are true.
@@ -208,8 +217,6 @@ impl Intake {
                 thread::park_timeout(NAP);
             }
         }
-        self.log.close();
-        self.open_gate();
     }
 
     fn rest(&self, idle: u32) {
@@ -223,6 +230,16 @@ impl Intake {
             thread::park();
         }
         self.asleep.store(false, Ordering::SeqCst);
+    }
+}
+
+/// Ends the log when its mover ends, however that comes: else sinks and callers would wait for ever.
+struct Moving<'a>(&'a Intake);
+
+impl Drop for Moving<'_> {
+    fn drop(&mut self) {
+        self.0.log.close();
+        self.0.open_gate();
     }
 }
 
@@ -241,3 +258,6 @@ impl Drop for Pushing<'_> {
         self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
+
+#[cfg(test)]
+mod tests;

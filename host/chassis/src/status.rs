@@ -64,6 +64,11 @@ impl Status {
         self.sinks.iter().flat_map(|sink| &sink.lanes).map(|lane| lane.pending).sum()
     }
 
+    /// Records that sinks never had because they were left out, summed over sinks.
+    pub fn dropped(&self) -> u64 {
+        self.sinks.iter().flat_map(|sink| &sink.lanes).map(|lane| lane.dropped).sum()
+    }
+
     /// Records that were refused for good or too old, summed over sinks.
     pub fn refused(&self) -> u64 {
         let lanes = self.sinks.iter().flat_map(|sink| &sink.lanes);

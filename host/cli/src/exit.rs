@@ -12,13 +12,13 @@ pub(crate) enum Exit {
     Failure = 1,
     /// The configuration is wrong (clap itself exits with 2 where the command line is).
     Config = 64,
-    /// Some lines of the input were refused; all others were delivered.
+    /// Some records were refused, by the command as lines or by a sink; all others were delivered.
     Input = 65,
     /// A plugin can't be loaded or opened.
     Plugin = 69,
     /// The input could not be read to its end.
     Read = 74,
-    /// Records were accepted and not delivered.
+    /// Time ran out before all was delivered, or a sink that was left out has missed records.
     Undelivered = 75,
     /// Ended by Ctrl-C or SIGINT, everything accepted delivered.
     Interrupted = 130,
@@ -33,10 +33,10 @@ Exit status:
     1    something went wrong that is none of the below
     2    the command line is wrong
    64    the configuration is wrong
-   65    some input lines were refused; all others were delivered
+   65    some records were refused; all others were delivered
    69    a plugin can't be loaded or opened
    74    the input could not be read to its end
-   75    records were accepted and not delivered
+   75    some records did not reach a sink: time ran out, or it never opened
   130    ended by Ctrl-C; what was accepted is delivered, unless it was pressed twice
   143    ended by SIGTERM; what was accepted is delivered, unless it came twice";
 

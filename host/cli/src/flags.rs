@@ -25,6 +25,7 @@ pub(crate) struct Flags {
 
 /// What every command takes.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Options of every command")]
 pub(crate) struct Global {
     /// Read the configuration from FILE (TOML, or JSON where it ends in `.json`) [default:
     /// wasink.toml where it is there]

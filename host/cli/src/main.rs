@@ -1,7 +1,5 @@
 //! The `wasink` command.
 
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command talks on its terminal")]
-
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -10,6 +8,7 @@ mod commands;
 mod exit;
 mod flags;
 mod input;
+mod out;
 mod screen;
 mod show;
 mod signals;
@@ -19,7 +18,7 @@ fn main() -> ExitCode {
     match commands::run(&flags) {
         Ok(exit) => exit.into(),
         Err(failure) => {
-            eprintln!("wasink: {:#}", failure.error);
+            out::complain(&failure.to_string());
             failure.exit.into()
         }
     }

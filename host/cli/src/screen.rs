@@ -85,7 +85,7 @@ impl Progress {
             self.rate = if seconds > 0.0 { lines / seconds } else { 0.0 };
             self.before = (read, elapsed);
         }
-        let mut text = format!("{} lines", show::number(read));
+        let mut text = show::lines(read);
         text.push_str(&format!("  {:.0}/s", self.rate));
         if counts.refused() > 0 {
             text.push_str(&format!("  {} refused", show::number(counts.refused())));

@@ -23,6 +23,14 @@ pub(crate) fn number(number: u64) -> String {
     text
 }
 
+/// So many lines.
+pub(crate) fn lines(count: u64) -> String {
+    format!("{} {}", number(count), if count == 1 { "line" } else { "lines" })
+}
+
+/// Below so many lines, most of the time is the start and the end.
+const WORTH_A_RATE: u64 = 1000;
+
 /// Text from elsewhere, with nothing in it that a terminal would act on.
 pub(crate) fn printable(text: &str) -> String {
     let escaped = |c: char| {
@@ -34,7 +42,7 @@ pub(crate) fn printable(text: &str) -> String {
 /// One line of a sink in the configuration.
 pub(crate) fn sink_line(sink: &SinkConfig) -> String {
     let streams: Vec<_> = sink.streams.iter().map(|stream| stream.as_str()).collect();
-    format!("{:12} {:12} {}", sink.name, sink.plugin.to_string(), streams.join(", "))
+    format!("{:12} {:12} {}\n", sink.name, sink.plugin.to_string(), streams.join(", "))
 }
 
 pub(crate) fn sink_json(sink: &SinkConfig) -> Value {
@@ -58,7 +66,9 @@ pub(crate) fn sink_progress(sink: &SinkStatus) -> String {
         SinkState::Retrying { failures, reason } => {
             text.push_str(&format!("; trying again ({failures}): {}", printable(reason)));
         }
-        SinkState::Degraded { reason } => text.push_str(&format!("; {}", printable(reason))),
+        SinkState::Degraded { reason } => {
+            text.push_str(&format!("; left out: {}", printable(reason)));
+        }
         SinkState::Working | SinkState::Closed => {}
     }
     text
@@ -74,14 +84,15 @@ pub(crate) struct Summary<'a> {
 
 impl Summary<'_> {
     pub(crate) fn text(&self) -> String {
+        let read = self.counts.read();
         let seconds = self.elapsed.as_secs_f64();
-        #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
-        let rate = self.counts.read() as f64 / seconds.max(0.001);
-        let mut text = format!(
-            "{} lines read in {seconds:.2} s ({rate:.0}/s), {} refused\n",
-            number(self.counts.read()),
-            number(self.counts.refused()),
-        );
+        let mut text = format!("{} read in {seconds:.2} s", lines(read));
+        if read >= WORTH_A_RATE {
+            #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
+            let rate = read as f64 / seconds.max(0.001);
+            text.push_str(&format!(" ({rate:.0}/s)"));
+        }
+        text.push_str(&format!(", {} refused\n", number(self.counts.refused())));
         for sink in &self.status.sinks {
             let busy = sink.lanes.iter().any(|lane| {
                 lane.delivered + lane.duplicate + lane.rejected + lane.expired + lane.pending > 0
@@ -89,7 +100,9 @@ impl Summary<'_> {
             let at_work = matches!(sink.state, SinkState::Working | SinkState::Closed);
             if busy || !at_work {
                 text.push_str(&sink_progress(sink));
-                if let Some(place) = self.place(&sink.name) {
+                if let Some(place) = self.place(&sink.name)
+                    && !matches!(sink.state, SinkState::Degraded { .. })
+                {
                     text.push_str(&format!(" -> {place}"));
                 }
                 text.push('\n');

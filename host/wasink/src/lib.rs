@@ -29,6 +29,7 @@
 //! without it, plugins are found in the configuration's `plugin_dirs` alone.
 
 use std::ops::Deref;
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use wasink_chassis::Parts;
@@ -93,6 +94,22 @@ impl Deref for Chassis {
     }
 }
 
+#[cfg(feature = "bundled")]
+const BUNDLED: &[wasink_wasm::Bundled] = wasink_bundled::PLUGINS;
+#[cfg(not(feature = "bundled"))]
+const BUNDLED: &[wasink_wasm::Bundled] = &[];
+
+/// Reads a configuration as [`Config::load`] does, and finds plugins that are not there as well, so
+/// that all mistakes are told together.
+///
+/// # Errors
+///
+/// Every mistake that was found.
+pub fn load(sources: &config::Sources) -> Result<Config, config::ConfigErrors> {
+    let names = |directories: &[PathBuf]| wasink_wasm::plugin_names(directories, BUNDLED);
+    Config::load_with_plugins(sources, &names)
+}
+
 /// The plugins that `config` can name: those in its `plugin_dirs`, then the bundled ones. Compiled
 /// code is kept in `cache` in its data directory.
 ///
@@ -100,13 +117,9 @@ impl Deref for Chassis {
 ///
 /// Where that directory can't be used, or wasmtime does not run on this machine.
 pub fn plugins(config: &Config, logger: Arc<dyn Logger>) -> Result<WasmPlugins, Error> {
-    #[cfg(feature = "bundled")]
-    let bundled = wasink_bundled::PLUGINS.to_vec();
-    #[cfg(not(feature = "bundled"))]
-    let bundled = Vec::new();
     Ok(WasmPlugins::new(Options {
         directories: config.plugin_dirs.clone(),
-        bundled,
+        bundled: BUNDLED.to_vec(),
         cache: Some(config.data_dir.join("cache")),
         logger: Some(logger),
         ..Options::default()

@@ -27,13 +27,10 @@ pub(crate) struct Loaded {
 
 /// `sha256:` and the digest of `bytes`.
 pub(crate) fn digest(bytes: &[u8]) -> String {
-    let mut text = String::from("sha256:");
-    for byte in Sha256::digest(bytes) {
-        const HEX: [char; 16] =
-            ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
-        text.extend([byte >> 4, byte & 15].map(|half| HEX[usize::from(half)]));
-    }
-    text
+    let hex = |half: u8| char::from_digit(u32::from(half), 16).unwrap_or_default();
+    let digest = Sha256::digest(bytes);
+    let digits = digest.iter().flat_map(|byte| [hex(byte >> 4), hex(byte & 15)]);
+    "sha256:".chars().chain(digits).collect()
 }
 
 /// The linker with everything that plugins are given.

@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tokio::runtime::{Handle, Runtime};
+use tokio::runtime::Runtime;
 use wasmtime::{Cache, CacheConfig, Config, EngineWeak};
 
 use crate::error::EngineError;
@@ -23,9 +23,21 @@ const LINGER: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub(crate) struct Engine {
     pub(crate) wasmtime: wasmtime::Engine,
-    clock: Arc<Clock>,
-    /// Only its timers and its handle are used: guests run on the threads of their callers.
-    runtime: Arc<Runtime>,
+    clock: Arc<ClockOwner>,
+    timers: Arc<Timers>,
+}
+
+/// Only its timers are used: guests run on the threads of their callers.
+struct Timers(Option<Runtime>);
+
+impl Drop for Timers {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            // Dropping it would wait for its thread, and panic where an embedder's asynchronous code
+            // drops a chassis.
+            runtime.shutdown_background();
+        }
+    }
 }
 
 impl Engine {
@@ -51,22 +63,25 @@ impl Engine {
             .enable_time()
             .build()
             .map_err(EngineError::Thread)?;
-        Ok(Self { wasmtime, clock, runtime: Arc::new(runtime) })
+        let clock = Arc::new(ClockOwner(clock));
+        Ok(Self { wasmtime, clock, timers: Arc::new(Timers(Some(runtime))) })
     }
 
-    /// Where calls are driven from.
-    pub(crate) fn handle(&self) -> &Handle {
-        self.runtime.handle()
+    /// Runs `future` on this thread until it is done. Unlike a runtime's own function for it, this
+    /// may be called from within another runtime, so that a chassis can be opened there.
+    pub(crate) fn block_on<F: Future>(&self, future: F) -> F::Output {
+        let _timers = self.timers.0.as_ref().map(|runtime| runtime.enter());
+        pollster::block_on(future)
     }
 
     /// Keeps the clock going for as long as the answer lives.
     pub(crate) fn start_call(&self) -> RunningCall<'_> {
-        self.clock.calls.fetch_add(1, Ordering::SeqCst);
-        if self.clock.stopped.load(Ordering::SeqCst) {
-            drop(self.clock.gate.lock().unwrap_or_else(PoisonError::into_inner));
-            self.clock.wake.notify_one();
+        let clock = &*self.clock.0;
+        clock.calls.fetch_add(1, Ordering::SeqCst);
+        if clock.stopped.load(Ordering::SeqCst) {
+            clock.wake();
         }
-        RunningCall(&self.clock)
+        RunningCall(clock)
     }
 }
 
@@ -76,14 +91,13 @@ impl std::fmt::Debug for Engine {
     }
 }
 
-impl Drop for Engine {
+/// Ends the clock's thread with the last engine.
+struct ClockOwner(Arc<Clock>);
+
+impl Drop for ClockOwner {
     fn drop(&mut self) {
-        // The clock's thread holds the clock too, so the last engine sees a count of two.
-        if Arc::strong_count(&self.clock) <= 2 {
-            self.clock.over.store(true, Ordering::SeqCst);
-            drop(self.clock.gate.lock().unwrap_or_else(PoisonError::into_inner));
-            self.clock.wake.notify_one();
-        }
+        self.0.over.store(true, Ordering::SeqCst);
+        self.0.wake();
     }
 }
 
@@ -103,7 +117,7 @@ struct Clock {
     stopped: AtomicBool,
     over: AtomicBool,
     gate: Mutex<()>,
-    wake: Condvar,
+    started: Condvar,
 }
 
 impl Clock {
@@ -123,13 +137,19 @@ impl Clock {
         }
     }
 
+    fn wake(&self) {
+        // Whoever is about to wait holds the gate, and looks once more before.
+        drop(self.gate.lock().unwrap_or_else(PoisonError::into_inner));
+        self.started.notify_one();
+    }
+
     fn stand_still(&self) {
         let gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
         self.stopped.store(true, Ordering::SeqCst);
         let idle = |_: &mut ()| {
             self.calls.load(Ordering::SeqCst) == 0 && !self.over.load(Ordering::SeqCst)
         };
-        drop(self.wake.wait_while(gate, idle).unwrap_or_else(PoisonError::into_inner));
+        drop(self.started.wait_while(gate, idle).unwrap_or_else(PoisonError::into_inner));
         self.stopped.store(false, Ordering::SeqCst);
     }
 }

@@ -85,6 +85,12 @@ async fn open_at(
             // It is ours now, so there is nothing left to exclude.
             Ok(()) => open_flags &= !OpenFlags::EXCLUSIVE,
             Err(Creation::Refused(error)) => return Err(error),
+            Err(Creation::Taken) if open_flags.contains(OpenFlags::EXCLUSIVE) => {
+                return Err(ErrorCode::Exist.into());
+            }
+            // Nothing but the above makes files: where a link leads nowhere, wasmtime would make
+            // what it leads to, for everybody to read.
+            Err(Creation::Taken) => open_flags &= !OpenFlags::CREATE,
             // What is there already, and what is wrong with the path, is wasmtime's to tell.
             Err(Creation::NotDone) => {}
         }
@@ -94,7 +100,10 @@ async fn open_at(
 }
 
 enum Creation {
+    /// Something else: a directory that is not there, a path that leads out.
     NotDone,
+    /// There is something of this name.
+    Taken,
     Refused(FsError),
 }
 
@@ -113,6 +122,7 @@ fn create_file(
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             Creation::Refused(ErrorCode::from(error).into())
         }
+        io::ErrorKind::AlreadyExists => Creation::Taken,
         _ => Creation::NotDone,
     })
 }

@@ -1,13 +1,15 @@
 //! From a name to a file.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-use cap_std::ambient_authority;
-use cap_std::fs::Dir;
 use serde::Serialize;
 use wasink_chassis::config::PluginName;
+
+/// How the name of a component ends.
+const EXTENSION: &str = ".wasm";
 
 /// Where a plugin's bytes are.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -77,39 +79,44 @@ impl Directories {
     pub(crate) fn list(&self) -> Found {
         let mut found = Found::default();
         for path in &self.paths {
-            match Dir::open_ambient_dir(path, ambient_authority()) {
-                Ok(dir) => list_one(path, &dir, &mut found),
+            match std::fs::read_dir(path) {
+                Ok(entries) => list_one(path, entries, &mut found),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => {
                     found.oddities.push(format!("can't read `{}`: {error}", path.display()));
                 }
             }
         }
+        found.oddities.sort_unstable();
         found
     }
 }
 
-fn list_one(path: &Path, dir: &Dir, found: &mut Found) {
-    let entries = match dir.entries() {
-        Ok(entries) => entries,
-        Err(error) => {
-            return found.oddities.push(format!("can't read `{}`: {error}", path.display()));
-        }
-    };
+fn list_one(path: &Path, entries: std::fs::ReadDir, found: &mut Found) {
     let mut here = BTreeMap::new();
     for entry in entries.flatten() {
         let file_name = entry.file_name();
-        let Some(file_name) = file_name.to_str() else { continue };
-        // Follows symbolic links: a link to a version is how many people deploy.
-        let is_dir = dir.metadata(file_name).is_ok_and(|metadata| metadata.is_dir());
+        let file = path.join(&file_name);
+        let Some(file_name) = file_name.to_str() else {
+            if is_component(&file) {
+                found.oddities.push(format!("`{}`: its name is not UTF-8", file.display()));
+            }
+            continue;
+        };
+        // Follows symbolic links, wherever they lead: a link to a version is how many deploy.
+        let is_dir = std::fs::metadata(&file).is_ok_and(|metadata| metadata.is_dir());
         let (stem, file) = if is_dir {
-            match only_component(dir, file_name) {
-                Some(inner) => (file_name, path.join(file_name).join(inner)),
-                None => continue,
+            match only_component(&file, file_name) {
+                Ok(Some(inner)) => (file_name, file.join(inner)),
+                Ok(None) => continue,
+                Err(oddity) => {
+                    found.oddities.push(format!("`{}`: {oddity}", file.display()));
+                    continue;
+                }
             }
         } else {
-            match file_name.strip_suffix(".wasm") {
-                Some(stem) => (stem, path.join(file_name)),
+            match file_name.strip_suffix(EXTENSION) {
+                Some(stem) => (stem, file),
                 None => continue,
             }
         };
@@ -129,36 +136,47 @@ fn list_one(path: &Path, dir: &Dir, found: &mut Found) {
     }
 }
 
-/// The component in the directory `name`: `name.wasm`, or the only one there is.
-fn only_component(dir: &Dir, name: &str) -> Option<String> {
-    let own = format!("{name}.wasm");
-    let inner = dir.open_dir(name).ok()?;
-    let mut components: Vec<_> = inner
-        .entries()
-        .ok()?
+fn is_component(path: &Path) -> bool {
+    path.as_os_str().as_encoded_bytes().ends_with(EXTENSION.as_bytes())
+}
+
+/// The component in the directory `name`: `name.wasm`, or the only one there is. None in a
+/// directory that has nothing to do with plugins; an error says why nothing can be chosen.
+fn only_component(directory: &Path, name: &str) -> Result<Option<OsString>, String> {
+    let entries =
+        std::fs::read_dir(directory).map_err(|error| format!("can't read it: {error}"))?;
+    let mut components: Vec<_> = entries
         .flatten()
-        .filter_map(|entry| entry.file_name().into_string().ok())
-        .filter(|file| file.ends_with(".wasm"))
+        .map(|entry| entry.file_name())
+        .filter(|file| is_component(Path::new(file)))
         .collect();
+    let own = OsString::from(format!("{name}{EXTENSION}"));
     if components.contains(&own) {
-        return Some(own);
+        return Ok(Some(own));
     }
-    let only = components.pop()?;
-    components.is_empty().then_some(only)
+    match (components.len(), components.pop()) {
+        (1, only) => Ok(only),
+        (0, _) if name.ends_with(EXTENSION) => {
+            Err("it is a directory, and there is no component in it".to_owned())
+        }
+        (0, _) => Ok(None),
+        (count, _) => Err(format!(
+            "it holds {count} components, and none of them is `{name}{EXTENSION}`, so none is chosen"
+        )),
+    }
 }
 
 /// Reads a whole file, once. What is hashed and what is compiled are these very bytes.
 pub(crate) fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
-    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it has no file name"));
-    };
-    let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
-    // Not through cap-std's `Dir`: that refuses a link out of the directory, and operators link
-    // versions from elsewhere.
-    let file = std::fs::File::open(parent.join(name))?;
+    let not_a_file = || io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file");
+    // Asked before it is opened: opening a named pipe would wait for somebody to write into it.
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(not_a_file());
+    }
+    let file = std::fs::File::open(path)?;
     let metadata = file.metadata()?;
     if !metadata.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
+        return Err(not_a_file());
     }
     let mut bytes = Vec::new();
     file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;

@@ -22,7 +22,8 @@ use crate::limits::{Limits, cut};
 use crate::stderr::{ProcessStderr, Tail};
 
 /// A batch that is lent to a guest.
-pub(crate) type BatchHandle = Arc<Batch>;
+#[expect(unreachable_pub, reason = "the generated bindings re-export it as public")]
+pub type BatchHandle = Arc<Batch>;
 
 /// What the host keeps for one instance.
 pub(crate) struct HostState {

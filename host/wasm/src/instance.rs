@@ -17,7 +17,7 @@ use wasmtime_wasi::I32Exit;
 
 use crate::bindings::SinkPlugin as Guest;
 use crate::bindings::wasink::plugin::lifecycle::Context;
-use crate::compile::Loaded;
+use crate::compile::{Loaded, chain};
 use crate::convert;
 use crate::engine::{Engine, TICK};
 use crate::files::Preopen;
@@ -54,7 +54,7 @@ impl Caller {
             return Err(Ended::Interrupted);
         }
         let _running = self.engine.start_call();
-        self.engine.handle().block_on(async {
+        self.engine.block_on(async {
             tokio::select! {
                 biased;
                 answer = call => answer.map_err(Ended::Trap),
@@ -126,17 +126,24 @@ pub(crate) fn describe(
     let state = HostState::new(loaded.name.as_ref().into(), logger, None, false, *limits);
     let mut store = caller.store(state, limits);
     store.set_epoch_deadline(1);
+    let unusable = |reason: String| PluginError::Unusable {
+        name: loaded.name.clone(),
+        origin: loaded.source.describe(),
+        reason,
+    };
     let answer = caller.drive(async {
-        let guest = loaded.pre.instantiate_async(&mut store).await?;
-        guest.wasink_plugin_about().call_describe(&mut store).await
+        let instance = loaded.pre.instance_pre().instantiate_async(&mut store).await?;
+        // Only here are the types of its functions looked at.
+        let guest = match Guest::new(&mut store, &instance) {
+            Ok(guest) => guest,
+            Err(error) => return Ok(Err(format!("it does not fit this host: {}", chain(&error)))),
+        };
+        guest.wasink_plugin_about().call_describe(&mut store).await.map(Ok)
     });
-    let description = answer.map_err(|ended| caller.error(ended, "describe", store.data()))?;
-    let description =
-        convert::description(description, limits).map_err(|reason| PluginError::Unusable {
-            name: loaded.name.clone(),
-            origin: loaded.source.describe(),
-            reason,
-        })?;
+    let description = answer
+        .map_err(|ended| caller.error(ended, "describe", store.data()))?
+        .and_then(|given| convert::description(given, limits))
+        .map_err(unusable)?;
     Ok(loaded.description.get_or_init(|| Arc::new(description)).clone())
 }
 
@@ -344,8 +351,8 @@ impl Capture {
         let entries = instance.get_export_index(&mut *store, Some(&interface), "entries")?;
         let reset = instance.get_export_index(&mut *store, Some(&interface), "reset")?;
         Some(Self {
-            entries: instance.get_typed_func(&mut *store, &entries).ok()?,
-            reset: instance.get_typed_func(&mut *store, &reset).ok()?,
+            entries: instance.get_typed_func(&mut *store, entries).ok()?,
+            reset: instance.get_typed_func(&mut *store, reset).ok()?,
         })
     }
 }

@@ -26,4 +26,4 @@ pub use error::EngineError;
 pub use find::{PluginFile, PluginSource};
 pub use inspect::{CONTRACT_VERSION, Inspection, World};
 pub use limits::Limits;
-pub use plugins::{Bundled, Options, PluginReport, WasmPlugins};
+pub use plugins::{Bundled, Options, PluginReport, WasmPlugins, plugin_names};

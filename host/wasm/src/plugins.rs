@@ -1,6 +1,6 @@
 //! The plugins of one host, by name.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -84,6 +84,15 @@ pub struct PluginReport {
     pub inspection: Inspection,
     /// What it tells about itself, where it is a sink.
     pub description: Option<Arc<Description>>,
+}
+
+/// The names of all plugins in `directories` and of those that are `bundled`, sorted. Nothing of a
+/// plugin is read, and no engine is needed.
+pub fn plugin_names(directories: &[PathBuf], bundled: &[Bundled]) -> Vec<PluginName> {
+    let found = Directories::new(directories.to_vec()).list();
+    let bundled = bundled.iter().filter_map(|(name, _)| PluginName::new(name).ok());
+    let names: BTreeSet<_> = found.files.into_keys().chain(bundled).collect();
+    names.into_iter().collect()
 }
 
 impl WasmPlugins {

@@ -10,6 +10,10 @@ use crate::archive::Archive;
 /// Longest text of a time in nanoseconds.
 const LONGEST_TIME: u64 = 40;
 
+/// So many looks in a row find the file of the same size before its last line counts as torn.
+const LOOKS: u32 = 5;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
+
 #[derive(Debug)]
 pub(crate) struct Ledger {
     directory: Directory,
@@ -157,12 +161,24 @@ impl Ledger {
     }
 
     /// Makes sure that the next line begins a line, and returns the size of the file then.
-    fn close_torn_line(&mut self, size: u64) -> io::Result<u64> {
-        if self.clean_at == Some(size) || matches!(self.file.last_byte()?, None | Some(b'\n')) {
+    fn close_torn_line(&mut self, mut size: u64) -> io::Result<u64> {
+        if self.clean_at == Some(size) {
             return Ok(size);
         }
-        self.file.append_bytes(b"\n")?;
-        Ok(size + 1)
+        // A file grows page by page while another process appends to it: what ends in the middle of
+        // a line is torn only if it stays so.
+        let mut looks = 0;
+        while !matches!(self.file.last_byte()?, None | Some(b'\n')) {
+            if looks == LOOKS {
+                self.file.append_bytes(b"\n")?;
+                return Ok(size + 1);
+            }
+            std::thread::sleep(BETWEEN_LOOKS);
+            let now = self.file.size()?;
+            looks = if now == size { looks + 1 } else { 0 };
+            size = now;
+        }
+        Ok(size)
     }
 
     fn learn_age(&mut self) -> io::Result<()> {

@@ -71,14 +71,6 @@ impl Document {
         record(&mut self.origins, path, &value, origin);
         table.insert(last.clone(), value);
     }
-
-    /// The value at this path.
-    pub(super) fn get(&self, path: &KeyPath) -> Option<&Value> {
-        path.steps().iter().try_fold(&self.value, |at, step| match step {
-            Step::Key(key) => at.get(key),
-            Step::Index(index) => at.get(index),
-        })
-    }
 }
 
 /// Gives a value and all that is in it the same place.

@@ -4,18 +4,14 @@ use std::{borrow::Borrow, fmt, str::FromStr, sync::Arc};
 
 use serde::{Serialize, Serializer};
 
-/// What a sink may be called. Its directory bears the name, so it has nothing that a file system
-/// or a path treats in a way of its own.
-pub(super) const SINK_NAME_PATTERN: &str = "^[a-z0-9-]{1,64}$";
-
-/// What a plugin may be called. Its file bears the name; an underscore is allowed because build
-/// tools put it into the names of files.
-pub(super) const PLUGIN_NAME_PATTERN: &str = "^[a-z0-9][a-z0-9_-]{0,63}$";
+/// What plugins and sinks may be called. Files and directories bear the names, so there is nothing
+/// in them that a file system or a path treats in a way of its own.
+pub(super) const NAME_PATTERN: &str = "^[a-z0-9-]{1,64}$";
 
 /// The longest name, in bytes.
 const MAX_LENGTH: usize = 64;
 
-/// The name of a plugin: 1 to 64 of `a`-`z`, `0`-`9`, `-` and `_`, the first a letter or a digit.
+/// The name of a plugin: 1 to 64 of `a`-`z`, `0`-`9` and `-`.
 ///
 /// It is the name of the plugin's file without the extension.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,9 +24,8 @@ impl PluginName {
     ///
     /// [`PluginNameError`] if it is empty, too long, or has another character.
     pub fn new(name: &str) -> Result<Self, PluginNameError> {
-        let inner = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-' || c == b'_';
-        let first = name.bytes().next().is_some_and(|c| inner(c) && c != b'-' && c != b'_');
-        if first && name.len() <= MAX_LENGTH && name.bytes().all(inner) {
+        let allowed = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
+        if (1..=MAX_LENGTH).contains(&name.len()) && name.bytes().all(allowed) {
             Ok(Self(Arc::from(name)))
         } else {
             Err(PluginNameError { name: name.to_owned() })
@@ -77,10 +72,7 @@ impl Serialize for PluginName {
 
 /// This is not the name of a plugin.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "`{name}` can't be the name of a plugin: expected 1 to 64 of `a`-`z`, `0`-`9`, `-` and `_`, \
-     the first a letter or a digit"
-)]
+#[error("`{name}` can't be the name of a plugin: expected 1 to 64 of `a`-`z`, `0`-`9` and `-`")]
 #[non_exhaustive]
 pub struct PluginNameError {
     /// What was given.
@@ -93,17 +85,18 @@ mod tests {
 
     #[test]
     fn the_pattern_of_the_schema_and_the_newtype_agree() {
-        let pattern = serde_json::json!({ "pattern": PLUGIN_NAME_PATTERN });
+        let pattern = serde_json::json!({ "pattern": NAME_PATTERN });
         let schema = jsonschema::validator_for(&pattern).unwrap();
         let long = "a".repeat(64);
         let too_long = "a".repeat(65);
         for (name, right) in [
             ("file", true),
-            ("my_sink-2", true),
+            ("my-sink-2", true),
+            ("my_sink", false),
             ("0", true),
             (long.as_str(), true),
             ("", false),
-            ("-file", false),
+            ("-file", true),
             ("_file", false),
             ("File", false),
             ("a.b", false),

@@ -84,7 +84,7 @@ pub(super) fn apply_environment(
         }
     }
     for (path, text, origin) in of_plugins {
-        let path = with_plugin_as_written(document, &path);
+        let path = with_plugin_as_written(&path);
         document.set(&path, read_untyped(text), &origin);
     }
 }
@@ -146,23 +146,13 @@ fn read_untyped(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|_| text.into())
 }
 
-/// The name of a variable has `_` for what is `-` or `_` in the name of a plugin. Takes the name of
-/// the plugin that is chosen or has a table already, or else the one with `-`.
-fn with_plugin_as_written(document: &Document, path: &KeyPath) -> KeyPath {
+/// A variable's name can't have the `-` that the name of a plugin may have, and has `_` for it.
+fn with_plugin_as_written(path: &KeyPath) -> KeyPath {
     let [Step::Key(table), Step::Key(plugin), rest @ ..] = path.steps() else {
         return path.clone();
     };
-    let same = |name: &&str| name.replace('-', "_") == *plugin;
-    let table = KeyPath::of([table]);
-    let chosen = ["backend", "sink"]
-        .iter()
-        .filter_map(|key| document.get(&table.key(key))?.as_str())
-        .find(same);
-    let tables = document.get(&table).and_then(Value::as_object);
-    let written =
-        tables.into_iter().flat_map(|tables| tables.keys().map(String::as_str)).find(same);
-    let name = chosen.or(written).map_or_else(|| plugin.replace('_', "-"), str::to_owned);
-    rest.iter().fold(table.key(&name), |path, step| match step {
+    let plugin = KeyPath::of([table]).key(&plugin.replace('_', "-"));
+    rest.iter().fold(plugin, |path, step| match step {
         Step::Key(key) => path.key(key),
         Step::Index(index) => path.index(*index),
     })

@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use wasink_record::Stream;
 
 use super::{
-    name::{PLUGIN_NAME_PATTERN, SINK_NAME_PATTERN},
+    name::NAME_PATTERN,
     units::{Period, Size, Timeout},
 };
 
@@ -329,23 +329,23 @@ fn paths_schema(generator: &mut SchemaGenerator) -> Schema {
 fn plugin_schema(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "string",
-        "pattern": PLUGIN_NAME_PATTERN,
-        "x-expected": "the name of a plugin (`a`-`z`, `0`-`9`, `-`, `_`)",
+        "pattern": NAME_PATTERN,
+        "x-expected": "the name of a plugin (`a`-`z`, `0`-`9`, `-`)",
     })
 }
 
 fn backend_schema(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "string",
-        "pattern": format!("^$|{PLUGIN_NAME_PATTERN}"),
-        "x-expected": "the name of a plugin (`a`-`z`, `0`-`9`, `-`, `_`)",
+        "pattern": format!("^$|{NAME_PATTERN}"),
+        "x-expected": "the name of a plugin (`a`-`z`, `0`-`9`, `-`)",
     })
 }
 
 fn sink_name_schema(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "string",
-        "pattern": SINK_NAME_PATTERN,
+        "pattern": NAME_PATTERN,
         "x-expected": "a name of 1 to 64 of `a`-`z`, `0`-`9` and `-`",
     })
 }

@@ -6,6 +6,7 @@ use serde_json::json;
 use wasink::config::Config;
 
 use crate::exit::{Exit, Failure};
+use crate::out;
 use crate::screen::Screen;
 use crate::show;
 
@@ -18,20 +19,18 @@ pub(super) fn run(config: Result<Config, Failure>, json: bool) -> Result<Exit, F
     match checked {
         Ok(config) if json => {
             let sinks: Vec<_> = config.sinks.iter().map(show::sink_json).collect();
-            println!("{}", json!({ "ok": true, "sinks": sinks }));
+            out::print(&json!({ "ok": true, "sinks": sinks }).to_string())?;
             Ok(Exit::Success)
         }
         Ok(config) => {
-            for sink in &config.sinks {
-                println!("{}", show::sink_line(sink));
-            }
-            println!("the configuration is good");
+            let sinks: String = config.sinks.iter().map(show::sink_line).collect();
+            out::print(&format!("{sinks}the configuration is good"))?;
             Ok(Exit::Success)
         }
         Err(failure) if json => {
             let text = failure.to_string();
             let errors: Vec<_> = text.lines().collect();
-            println!("{}", json!({ "ok": false, "errors": errors }));
+            out::print(&json!({ "ok": false, "errors": errors }).to_string())?;
             Ok(failure.exit)
         }
         Err(failure) => Err(failure),

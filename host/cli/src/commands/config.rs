@@ -4,17 +4,15 @@ use wasink::config::{Config, schema};
 
 use crate::exit::{Exit, Failure};
 use crate::flags::Global;
+use crate::out;
 
 pub(super) fn run(global: &Global, print_schema: bool, json: bool) -> Result<Exit, Failure> {
     if print_schema {
-        println!("{:#}", schema());
+        out::print(&format!("{:#}", schema()))?;
         return Ok(Exit::Success);
     }
     let config = Config::load(&global.sources())?;
-    if json {
-        println!("{:#}", config.explain_json());
-    } else {
-        print!("{}", config.explain_toml());
-    }
+    let text = if json { format!("{:#}", config.explain_json()) } else { config.explain_toml() };
+    out::print(&text)?;
     Ok(Exit::Success)
 }

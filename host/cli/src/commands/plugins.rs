@@ -8,6 +8,7 @@ use wasink::plugin::{PluginError, Plugins as _};
 
 use crate::exit::{Exit, Failure};
 use crate::flags::Plugins;
+use crate::out;
 use crate::screen::Screen;
 use crate::show;
 
@@ -30,11 +31,11 @@ pub(super) fn run(config: &Config, command: &Plugins) -> Result<Exit, Failure> {
                         }),
                     })
                     .collect();
-                println!("{:#}", json!({ "plugins": plugins, "oddities": oddities }));
+                out::print(&format!("{:#}", json!({ "plugins": plugins, "oddities": oddities })))?;
             } else {
-                print!("{}", show::plugin_table(&reports));
+                out::print(&show::plugin_table(&reports))?;
                 for oddity in oddities {
-                    eprintln!("wasink: passed over {oddity}");
+                    out::complain(&format!("passed over {oddity}"));
                 }
             }
             // One bad file never keeps the others from being listed, or used.
@@ -44,11 +45,12 @@ pub(super) fn run(config: &Config, command: &Plugins) -> Result<Exit, Failure> {
             let unknown = || PluginError::Unknown { name: name.clone(), known: plugins.names() };
             let name = PluginName::new(name).map_err(|_| unknown())?;
             let report = plugins.report(&name)?;
-            if json.json {
-                println!("{:#}", json!(report));
+            let text = if json.json {
+                format!("{:#}", json!(report))
             } else {
-                print!("{}", show::plugin_report(&report));
-            }
+                show::plugin_report(&report)
+            };
+            out::print(&text)?;
             Ok(Exit::Success)
         }
     }

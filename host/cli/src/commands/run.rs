@@ -1,5 +1,6 @@
 //! `wasink run`: from standard input to the sinks.
 
+use std::io::IsTerminal as _;
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::thread;
@@ -8,11 +9,12 @@ use std::time::{Duration, Instant};
 use wasink::config::{Config, SinkConfig};
 use wasink::logger::{Level, Line, Logger as _};
 use wasink::record::Stream;
-use wasink::{Chassis, Status};
+use wasink::{Chassis, SinkState, Status};
 
 use crate::exit::{Exit, Failure};
 use crate::flags::Run;
 use crate::input::{Counts, Input, Lines};
+use crate::out;
 use crate::screen::Screen;
 use crate::show;
 use crate::signals::{self, Signal};
@@ -28,16 +30,18 @@ pub(crate) enum News {
     Signal(Signal),
 }
 
-pub(super) fn run(config: &Config, flags: &Run) -> Result<Exit, Failure> {
+pub(super) fn run(mut config: Config, flags: &Run) -> Result<Exit, Failure> {
     let stream = Stream::from(flags.stream);
-    let screen = Arc::new(Screen::new(config.log));
-    let chassis = Chassis::open_with(config, screen.clone())?;
-    if chassis.recorder(stream).is_nop() {
+    // The other sinks would open, leave an empty file and get nothing.
+    config.sinks.retain(|sink| sink.streams.contains(&stream));
+    if config.sinks.is_empty() {
         return Err(Failure::new(
             Exit::Config,
             anyhow::anyhow!("no sink takes the stream `{stream}`, so its records would be lost"),
         ));
     }
+    let screen = Arc::new(Screen::new(config.log));
+    let chassis = Chassis::open_with(&config, screen.clone())?;
     if !flags.quiet && !config.sinks.iter().any(SinkConfig::stderr) {
         screen.show_progress();
     }
@@ -54,6 +58,9 @@ pub(super) fn run(config: &Config, flags: &Run) -> Result<Exit, Failure> {
             .unwrap_or_else(|| format!("wasink/{}", config.node_id)),
         event_type: flags.event_type.clone(),
     };
+    if !flags.quiet && std::io::stdin().is_terminal() {
+        out::tell("wasink: waiting for lines on standard input; Ctrl-D ends it\n");
+    }
     let reader = Input::new(lines, &chassis, counts.clone(), screen.clone());
     let started = Instant::now();
     // Not joined: after a signal it may sit in a read that never returns.
@@ -87,9 +94,9 @@ pub(super) fn run(config: &Config, flags: &Run) -> Result<Exit, Failure> {
         sinks: &config.sinks,
     };
     if flags.json {
-        println!("{:#}", summary.json(exit));
+        out::print(&format!("{:#}", summary.json(exit)))?;
     } else if !flags.quiet {
-        eprint!("{}", summary.text());
+        out::tell(&summary.text());
     }
     if let News::InputEnded(Err(error)) = news {
         let error = anyhow::Error::new(error).context("can't read standard input to its end");
@@ -118,9 +125,11 @@ fn close(
 
 fn exit(news: &News, status: &Status, counts: &Counts) -> Exit {
     let dropped: u64 = status.streams.iter().map(|stream| stream.dropped_full).sum();
+    let degraded = status.sinks.iter().any(|sink| matches!(sink.state, SinkState::Degraded { .. }));
+    let lost = degraded && counts.read() > counts.refused();
     match news {
         News::InputEnded(Err(_)) => Exit::Read,
-        _ if status.pending() > 0 || dropped > 0 => Exit::Undelivered,
+        _ if status.pending() > 0 || dropped > 0 || lost => Exit::Undelivered,
         News::Signal(Signal::Interrupt) => Exit::Interrupted,
         News::Signal(Signal::Terminate) => Exit::Terminated,
         News::InputEnded(Ok(())) if counts.refused() > 0 || status.refused() > 0 => Exit::Input,

@@ -1,6 +1,6 @@
 //! Appending, cutting batches, letting go, closing.
 
-use std::sync::mpsc::channel;
+use std::sync::mpsc::sync_channel;
 
 use wasink_record::{IdSource, Timestamp, UsageEvent};
 
@@ -154,7 +154,7 @@ fn an_append_to_a_full_log_waits_for_room_and_loses_nothing() {
     let log = log(1);
     let mut reader = log.reader();
     log.append(records(0..2)).unwrap();
-    let (done, finished) = channel();
+    let (done, finished) = sync_channel(2);
     let writer = log.clone();
     let thread = std::thread::spawn(move || {
         done.send("about to append").unwrap();

@@ -143,7 +143,7 @@ fn a_sink_replaces_the_default_of_control_and_events_but_not_that_of_metering_an
         settings.url = "http://localhost"
         [[sink]]
         name = "2"
-        plugin = "my_sink"
+        plugin = "my-sink"
         streams = ["control"]
         directory = "elsewhere"
     "#;

@@ -68,7 +68,7 @@ plugin = "file"
 streams = ["events"]
 on_open_failure = "degrad"
 "#,
-        r#"wasink.toml:2: sink[0].plugin: missing; expected the name of a plugin (`a`-`z`, `0`-`9`, `-`, `_`)
+        r#"wasink.toml:2: sink[0].plugin: missing; expected the name of a plugin (`a`-`z`, `0`-`9`, `-`)
 wasink.toml:3: sink[0].name: expected a name of 1 to 64 of `a`-`z`, `0`-`9` and `-`, got `"A"`
 wasink.toml:4: sink[0].streams[0]: expected one of `metering`, `usage`, `control`, `events`, got `"event"`; did you mean `events`?
 wasink.toml:5: sink[0].batch.records: expected a whole number from 1 to 1048576, got `0`
@@ -78,7 +78,7 @@ wasink.toml:13: sink[2].streams: expected a list of streams, one at least, each 
 wasink.toml:14: sink[2].timeout: expected a duration above 0, up to 24h, as in `200ms`, `30s` or `1m 30s`, got `30`
 wasink.toml:15: sink[2].x: unknown key `x`; known here: `name`, `plugin`, `streams`, `settings`, `directory`, `batch`, `timeout`, `on_open_failure`
 wasink.toml:17: sink[3].name: `a` is the name of sink[2] already; choose another
-wasink.toml:18: sink[3].plugin: expected the name of a plugin (`a`-`z`, `0`-`9`, `-`, `_`), got `"No!"`
+wasink.toml:18: sink[3].plugin: expected the name of a plugin (`a`-`z`, `0`-`9`, `-`), got `"No!"`
 wasink.toml:20: sink[3].settings: expected a table, got `3`
 wasink.toml:21: sink[3].directory: expected a path, got `""`
 wasink.toml:23: sink[4].name: `events` is the sink that takes `events` where no other does; choose another name
@@ -137,9 +137,9 @@ wasink.toml:7: queue.bytes: expected a size above 0, in bytes or as in `64MiB`, 
 wasink.json:5: log.level: duplicate key `level`
 wasink.json:5: log.level: expected one of `debug`, `info`, `warn`, `error`, got `null`
 wasink.json:7: sink[0].name: missing; expected a name of 1 to 64 of `a`-`z`, `0`-`9` and `-`
-wasink.json:7: sink[0].plugin: missing; expected the name of a plugin (`a`-`z`, `0`-`9`, `-`, `_`)
+wasink.json:7: sink[0].plugin: missing; expected the name of a plugin (`a`-`z`, `0`-`9`, `-`)
 wasink.json:7: sink[0].streams: missing; expected a list of streams, one at least, each once
-wasink.json:8: sink[1].plugin: missing; expected the name of a plugin (`a`-`z`, `0`-`9`, `-`, `_`)
+wasink.json:8: sink[1].plugin: missing; expected the name of a plugin (`a`-`z`, `0`-`9`, `-`)
 wasink.json:8: sink[1].streams: missing; expected a list of streams, one at least, each once",
     ),
     (
@@ -187,4 +187,28 @@ fn a_file_that_is_not_there_is_told() {
 fn a_file_without_end_is_not_read_to_the_end() {
     let errors = load_file("c.toml", &"#".repeat(5 << 20), &[], &[]).unwrap_err();
     assert_eq!(errors, "c.toml: larger than 4194304 bytes, so it is no configuration");
+}
+
+#[test]
+fn unknown_plugins_are_told_together_with_all_other_mistakes() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("wasink.toml");
+    let text = "plugin_dirs = ['here']\n[usage]\nsink = 'lgo'\n[metring]\n[[sink]]\nname = 'a'\n\
+                plugin = 'No!'\nstreams = ['events']\n";
+    std::fs::write(&file, text).unwrap();
+    let sources = crate::config::Sources { file: Some(file.clone()), ..Default::default() };
+    let names = |directories: &[std::path::PathBuf]| {
+        assert_eq!(directories, [std::path::PathBuf::from("here")]);
+        ["file", "log"].map(|name| name.parse().unwrap()).to_vec()
+    };
+    let errors = crate::config::Config::load_with_plugins(&sources, &names).unwrap_err();
+    let errors = errors.to_string().replace(&*file.to_string_lossy(), "wasink.toml");
+    assert_eq!(
+        errors,
+        "wasink.toml:3: usage.sink: unknown plugin `lgo`; did you mean `log`? available: `file`, \
+         `log`\n\
+         wasink.toml:4: metring: unknown key `metring`; did you mean `metering`?\n\
+         wasink.toml:7: sink[0].plugin: expected the name of a plugin (`a`-`z`, `0`-`9`, `-`), got \
+         `\"No!\"`"
+    );
 }

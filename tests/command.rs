@@ -1,0 +1,18 @@
+//! The command, as an operator has it: the real binary, in a directory of its own.
+
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test ends where it fails")]
+
+mod support;
+
+mod command {
+    mod configuration;
+    mod failure;
+    mod flow;
+    mod help;
+    mod lines;
+    mod operator;
+    mod output;
+    mod readme;
+    mod signals;
+    mod wire;
+}

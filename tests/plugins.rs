@@ -1,0 +1,28 @@
+//! The WebAssembly host with real components: loading, calls, limits, the sandbox, the bundled sinks.
+
+#![cfg(all(unix, feature = "cli"))]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test ends where it fails")]
+
+mod support;
+
+#[path = "plugins/kit.rs"]
+mod kit;
+
+#[path = "plugins/cache.rs"]
+mod cache;
+#[path = "plugins/calls.rs"]
+mod calls;
+#[path = "plugins/describe_and_open.rs"]
+mod describe_and_open;
+#[path = "plugins/file_sink.rs"]
+mod file_sink;
+#[path = "plugins/find.rs"]
+mod find;
+#[path = "plugins/limits.rs"]
+mod limits;
+#[path = "plugins/load.rs"]
+mod load;
+#[path = "plugins/sandbox.rs"]
+mod sandbox;
+#[path = "plugins/sinks.rs"]
+mod sinks;

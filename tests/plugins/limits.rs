@@ -1,0 +1,179 @@
+//! Plugins that use more than they may, or answer what can't be.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use wasink_chassis::logger::Value;
+use wasink_chassis::plugin::{
+    CallError, Failure, OpenRequest, Outcome, PluginError, Plugins as _, SinkPlugin,
+};
+use wasink_record::Stream;
+use wasink_wasm::{Limits, WasmPlugins};
+
+use crate::kit::{Log, batch, faulty, grant, host, misbehaving, options, request};
+
+/// `faulty`, doing `does` on `write`, on a host with other limits.
+fn limited(does: &str, limits: impl FnOnce(&mut Limits)) -> Box<dyn SinkPlugin> {
+    let mut options = options();
+    limits(&mut options.limits);
+    options.bundled.push(("faulty", Box::leak(misbehaving("faulty").into_boxed_slice())));
+    let settings = json!({ "on": "write", "does": does });
+    WasmPlugins::new(options).unwrap().open(request("faulty", &settings)).unwrap()
+}
+
+/// One record in, and the sink must be stopped for it; afterwards another instance opens.
+fn trapped(mut sink: Box<dyn SinkPlugin>) -> String {
+    let said = match sink.write(&batch(Stream::Usage, 0, 2)) {
+        Err(CallError::Stopped(error @ PluginError::Trapped { .. })) => error.to_string(),
+        other => panic!("not trapped: {other:?}"),
+    };
+    sink.reopen().unwrap();
+    sink.flush().unwrap();
+    said
+}
+
+fn broken(mut sink: Box<dyn SinkPlugin>) -> String {
+    match sink.write(&batch(Stream::Usage, 0, 2)) {
+        Err(CallError::Failed(Failure::Broken(reason))) => reason,
+        other => panic!("not broken: {other:?}"),
+    }
+}
+
+#[test]
+fn memory_ends_where_its_limit_is() {
+    let said = trapped(limited("allocate", |limits| limits.memory_bytes = 16 << 20));
+    let start = "plugin `faulty` trapped in `write`: wasm `unreachable` instruction executed; its \
+                 last words: ";
+    assert!(said.starts_with(start), "{said}");
+    assert!(said.contains("memory allocation of 1048576 bytes failed"), "{said}");
+}
+
+#[test]
+fn memory_that_a_plugin_starts_with_is_limited_as_well() {
+    let mut options = options();
+    options.limits.memory_bytes = 1 << 16;
+    let host = WasmPlugins::new(options).unwrap();
+    let said = host.open(request("nop", &json!({}))).err().unwrap().to_string();
+    assert!(said.starts_with("plugin `nop` trapped in `describe`: "), "{said}");
+    assert!(said.contains("memory"), "{said}");
+}
+
+#[test]
+fn a_recursion_without_an_end_ends_with_the_guests_stack_not_with_the_hosts() {
+    let said = trapped(faulty("recurse"));
+    assert_eq!(said, "plugin `faulty` trapped in `write`: call stack exhausted");
+}
+
+#[test]
+fn handles_end_where_their_limit_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut options = options();
+    options.limits.handles = 50;
+    options.bundled.push(("faulty", Box::leak(misbehaving("faulty").into_boxed_slice())));
+    let settings = json!({ "on": "write", "does": "open-files" });
+    let request = OpenRequest { grants: grant(directory.path()), ..request("faulty", &settings) };
+    let mut sink = WasmPlugins::new(options).unwrap().open(request).unwrap();
+    match sink.write(&batch(Stream::Usage, 0, 1)) {
+        Err(CallError::Stopped(PluginError::Trapped { .. }) | CallError::Failed(_)) => {}
+        other => panic!("opened without end: {other:?}"),
+    }
+    sink.reopen().unwrap();
+    sink.flush().unwrap();
+}
+
+#[test]
+fn what_a_call_makes_the_host_allocate_is_limited() {
+    let said = trapped(limited("long-reasons", |limits| limits.host_call_bytes = 1 << 20));
+    assert!(said.starts_with("plugin `faulty` trapped in `write`: "), "{said}");
+    let said = trapped(limited("long-log", |limits| limits.host_call_bytes = 1 << 20));
+    assert!(said.starts_with("plugin `faulty` trapped in `write`: "), "{said}");
+}
+
+#[test]
+fn an_answer_that_names_a_record_that_is_not_there_is_no_answer() {
+    assert_eq!(broken(faulty("bad-index")), "its answer names record 2 of a batch of 2");
+}
+
+#[test]
+fn a_million_exceptions_are_no_answer_either() {
+    assert_eq!(broken(faulty("many-exceptions")), "its answer names record 2 of a batch of 2");
+}
+
+#[test]
+fn long_reasons_are_cut() {
+    let answer = faulty("long-reasons").write(&batch(Stream::Usage, 0, 2)).unwrap();
+    assert_eq!(answer.len(), 2);
+    for exception in answer {
+        let Outcome::Rejected(reason) = exception.outcome else { panic!("{exception:?}") };
+        assert_eq!(reason.len(), Limits::default().text_bytes + '…'.len_utf8());
+        assert!(reason.starts_with("reason reason ") && reason.ends_with('…'));
+    }
+}
+
+#[test]
+fn the_longest_wait_that_can_be_asked_for_is_a_day() {
+    for (asked, given) in [
+        (u64::MAX, Duration::from_hours(24)),
+        (24 * 60 * 60 * 1_000 + 1, Duration::from_hours(24)),
+        (1_500, Duration::from_millis(1_500)),
+        (0, Duration::ZERO),
+    ] {
+        let settings = json!({ "on": "write", "does": "retry", "after_ms": asked });
+        let mut sink = host().open(request("faulty", &settings)).unwrap();
+        match sink.write(&batch(Stream::Usage, 0, 1)) {
+            Err(CallError::Failed(failure)) => assert_eq!(failure, Failure::Retry(Some(given))),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_flood_of_log_lines_is_taken_and_the_call_goes_on() {
+    let log = Arc::new(Log::default());
+    let request = request("faulty", &json!({ "on": "write", "does": "log-flood" }));
+    let mut sink = host().open(OpenRequest { logger: log.clone(), ..request }).unwrap();
+    sink.write(&batch(Stream::Usage, 0, 1)).unwrap();
+    let lines = log.lines();
+    assert_eq!(lines.len(), 100_000);
+    assert!(lines.iter().all(|line| line.sink.as_deref() == Some("under-test")));
+    assert_eq!(lines[99_999].fields, [("line".to_owned(), Value::Unsigned(99_999))]);
+}
+
+#[test]
+fn a_long_log_line_is_cut_in_message_and_fields() {
+    let log = Arc::new(Log::default());
+    let request = request("faulty", &json!({ "on": "write", "does": "long-log" }));
+    let mut sink = host().open(OpenRequest { logger: log.clone(), ..request }).unwrap();
+    sink.write(&batch(Stream::Usage, 0, 1)).unwrap();
+    let lines = log.lines();
+    assert_eq!(lines.len(), 1);
+    let most = Limits::default().log_bytes + '…'.len_utf8();
+    assert_eq!(lines[0].message.len(), most);
+    let (key, Value::Text(text)) = &lines[0].fields[0] else { panic!("no text") };
+    assert_eq!((key.as_str(), text.len()), ("field", most));
+}
+
+#[test]
+fn a_flood_of_standard_error_is_taken_and_little_of_it_kept() {
+    let log = Arc::new(Log::default());
+    let request = request("faulty", &json!({ "on": "write", "does": "deep-stderr" }));
+    let mut sink = host().open(OpenRequest { logger: log.clone(), ..request }).unwrap();
+    assert_eq!(sink.write(&batch(Stream::Usage, 0, 1)).unwrap(), []);
+    assert_eq!(log.lines(), [], "no line has come to its end");
+}
+
+#[test]
+fn the_lines_that_a_plugin_writes_to_standard_error_are_in_the_log_at_debug() {
+    let log = Arc::new(Log::default());
+    let request = request("faulty", &json!({ "on": "write", "does": "panic" }));
+    let mut sink = host().open(OpenRequest { logger: log.clone(), ..request }).unwrap();
+    sink.write(&batch(Stream::Usage, 0, 1)).unwrap_err();
+    let said = Value::Text("told to panic on write".to_owned());
+    let lines = log.lines();
+    assert!(lines.iter().all(|line| line.message == "plugin wrote"), "{lines:?}");
+    assert!(
+        lines.iter().any(|line| line.fields == [("line".to_owned(), said.clone())]),
+        "{lines:?}"
+    );
+}
