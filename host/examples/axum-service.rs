@@ -13,6 +13,7 @@
 use std::time::{Duration, Instant};
 
 use axum::Router;
+use axum::body::{Body, HttpBody as _};
 use axum::extract::{Path, Request, State};
 use axum::http::HeaderMap;
 use axum::middleware::{self, Next};
@@ -64,11 +65,11 @@ async fn meter(
     let started = Instant::now();
     let tenant = header(request.headers(), "x-tenant");
     let rid = header(request.headers(), "x-request-id");
-    let bytes_in = header(request.headers(), "content-length").parse().unwrap_or(0);
+    let bytes_in = length(request.body());
     let response = next.run(request).await;
 
     let status = if response.status().is_server_error() { Status::Error } else { Status::Ok };
-    let bytes_out = header(response.headers(), "content-length").parse().unwrap_or(0);
+    let bytes_out = length(response.body());
     let duration = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     usage.emit(
         UsageEvent::builder(rid, tenant, "http", "hello")
@@ -79,6 +80,11 @@ async fn meter(
             .build(),
     );
     response
+}
+
+/// Length of a body, in bytes, where it is known; a real service counts while it sends.
+fn length(body: &Body) -> u64 {
+    body.size_hint().exact().unwrap_or(0)
 }
 
 fn header(headers: &HeaderMap, name: &str) -> String {
