@@ -39,12 +39,22 @@ fn the_smallest_sink_works_as_the_readme_says() {
 }
 
 #[test]
-fn the_first_command_of_the_readme_names_a_command_that_works() {
+fn the_first_commands_of_the_readme_name_a_command_that_works() {
     let readme = project("README.md");
-    let first = &blocks(&readme, "console")[0];
+    let commands = blocks(&readme, "console");
     assert_eq!(
-        first.trim(),
-        "$ cargo check --message-format=json 2>/dev/null | cargo run --release -- run --stream events"
+        commands[0].trim(),
+        r#"$ echo '{"hello": "world"}' | cargo run --release -- run --stream events"#
+    );
+    let operator = Operator::new();
+    operator.feed("run --stream events", "{\"hello\": \"world\"}\n").expect(0);
+    assert!(
+        operator.read("wasink-data/events/ledger.jsonl").contains(r#""data":{"hello": "world"}"#)
+    );
+
+    assert_eq!(
+        commands[1].trim(),
+        "$ cargo check --message-format=json 2>/dev/null | target/release/wasink run --stream events"
     );
     // With a line such as `cargo check` prints; another test runs it in earnest.
     let operator = Operator::new();

@@ -114,12 +114,18 @@ fn close(
     timeout: Duration,
 ) -> Status {
     thread::scope(|scope| {
-        let closing = scope.spawn(|| chassis.close(timeout));
-        while !closing.is_finished() {
-            screen.refresh(&chassis.status(), counts, started.elapsed());
-            thread::park_timeout(REFRESH / 10);
+        let (closed, closing) = sync_channel(1);
+        // Where nobody listens any more, nobody needs to hear it.
+        scope.spawn(move || drop(closed.send(chassis.close(timeout))));
+        loop {
+            match closing.recv_timeout(REFRESH) {
+                Ok(status) => return status,
+                Err(RecvTimeoutError::Timeout) => {
+                    screen.refresh(&chassis.status(), counts, started.elapsed());
+                }
+                Err(RecvTimeoutError::Disconnected) => return chassis.status(),
+            }
         }
-        closing.join().unwrap_or_else(|_| chassis.status())
     })
 }
 
