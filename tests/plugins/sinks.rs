@@ -283,3 +283,36 @@ fn stderr_writes_whole_lines_whoever_else_writes() {
     expected.sort_unstable();
     assert_eq!(got, expected);
 }
+
+/// A socket that keeps each write apart shows what a pipe hides: how the lines were written.
+#[test]
+fn stderr_writes_a_batch_in_one_piece() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("wasink.toml");
+    std::fs::write(&config, "[usage]\nsink = 'stderr'\nbatch = { records = 97 }\n").unwrap();
+    let (ours, theirs) = std::os::unix::net::UnixDatagram::pair().unwrap();
+    ours.set_read_timeout(Some(std::time::Duration::from_secs(30))).unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_wasink"))
+        .args(["run", "--quiet", "--stream", "usage", "--config"])
+        .arg(&config)
+        .arg("--data-dir")
+        .arg(directory.path().join("data"))
+        .stdin(Stdio::piped())
+        .stderr(Stdio::from(std::os::fd::OwnedFd::from(theirs)))
+        .spawn()
+        .unwrap();
+    let lines: Vec<_> = (0..1_000).map(|n| line(Stream::Usage, n)).collect();
+    let fed = lines.join("\n");
+    let mut input = child.stdin.take().unwrap();
+    let writer = std::thread::spawn(move || input.write_all(fed.as_bytes()).unwrap());
+    let (mut got, mut buffer) = (Vec::new(), vec![0; 1 << 18]);
+    while got.len() < lines.len() {
+        let length = ours.recv(&mut buffer).unwrap();
+        let text = std::str::from_utf8(&buffer[..length]).unwrap();
+        assert!(text.starts_with('{') && text.ends_with("}\n"), "one write: {text}");
+        got.extend(text.lines().map(str::to_owned));
+    }
+    writer.join().unwrap();
+    assert!(child.wait().unwrap().success());
+    assert_eq!(got, lines);
+}
