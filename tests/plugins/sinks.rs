@@ -291,7 +291,7 @@ fn stderr_writes_a_batch_in_one_piece() {
     let config = directory.path().join("wasink.toml");
     std::fs::write(&config, "[usage]\nsink = 'stderr'\nbatch = { records = 97 }\n").unwrap();
     let (ours, theirs) = std::os::unix::net::UnixDatagram::pair().unwrap();
-    ours.set_read_timeout(Some(std::time::Duration::from_secs(30))).unwrap();
+    ours.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
     let mut child = Command::new(env!("CARGO_BIN_EXE_wasink"))
         .args(["run", "--quiet", "--stream", "usage", "--config"])
         .arg(&config)
