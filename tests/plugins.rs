@@ -22,6 +22,8 @@ mod find;
 mod limits;
 #[path = "plugins/load.rs"]
 mod load;
+#[path = "plugins/rollup.rs"]
+mod rollup;
 #[path = "plugins/sandbox.rs"]
 mod sandbox;
 #[path = "plugins/sinks.rs"]

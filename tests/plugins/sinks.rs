@@ -33,12 +33,13 @@ fn now() -> wasink_record::Timestamp {
 }
 
 #[test]
-fn every_bundled_sink_describes_itself_takes_all_streams_and_refuses_unknown_settings() {
+fn every_bundled_sink_describes_itself_names_its_streams_and_refuses_unknown_settings() {
     let names: Vec<_> = wasink_bundled::PLUGINS.iter().map(|(name, _)| *name).collect();
-    assert_eq!(names, ["capture", "file", "log", "nop", "stderr"]);
+    assert_eq!(names, ["capture", "file", "log", "nop", "rollup", "stderr"]);
     for plugin in names {
         let description = host().describe(&name(plugin)).unwrap();
-        assert_eq!(description.streams, Stream::ALL, "{plugin}");
+        let streams = if plugin == "rollup" { &[Stream::Usage][..] } else { &Stream::ALL[..] };
+        assert_eq!(description.streams, streams, "{plugin}");
         assert!(!description.summary.is_empty() && !description.summary.contains('\n'));
         assert_eq!(description.version, env!("CARGO_PKG_VERSION"), "{plugin}");
         let schema = description.settings_schema.as_ref().unwrap();
@@ -69,6 +70,7 @@ fn capture_keeps_ids_positions_and_lines_of_every_stream_until_it_is_reset() {
         capture.write(&batch).unwrap();
         let expected: Vec<_> = batch
             .records()
+            .unwrap()
             .zip(40..)
             .map(|(stamped, n)| Captured { id: stamped.id, position: n, line: line(stream, n) })
             .collect();
