@@ -4,9 +4,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use wasink_record::{Stamped, Stream};
+use wasink_record::{RecordId, Stamped, Stream, Timestamp};
 
-use crate::chunk::{Chunk, Views};
+use crate::chunk::{Chunk, Unreadable, Views};
 use crate::columns::UsageColumns;
 
 /// Ways to write a whole batch as bytes.
@@ -41,12 +41,16 @@ struct Part {
 }
 
 impl Part {
-    fn records(&self) -> &[Stamped] {
-        self.chunk.records().get(self.range.clone()).unwrap_or_default()
+    fn records(&self) -> Result<&[Stamped], Unreadable> {
+        Ok(self.chunk.records()?.get(self.range.clone()).unwrap_or_default())
+    }
+
+    fn ids(&self) -> &[RecordId] {
+        self.chunk.ids().get(self.range.clone()).unwrap_or_default()
     }
 
     fn lines(&self) -> Bytes {
-        self.chunk.lines(self.range.start, self.range.end)
+        self.chunk.lines(self.range.clone())
     }
 }
 
@@ -62,7 +66,7 @@ impl Batch {
         source: impl Into<Arc<str>>,
     ) -> Option<Self> {
         let chunk = Arc::new(Chunk::new(stream, position, records, source.into()));
-        let range = 0..chunk.records().len();
+        let range = 0..chunk.len();
         Self::new([(chunk, range)])
     }
 
@@ -99,33 +103,92 @@ impl Batch {
         self.position() + self.len as u64
     }
 
-    /// The records, in order.
-    pub fn records(&self) -> impl Iterator<Item = &Stamped> {
-        self.parts.iter().flat_map(Part::records)
+    /// The id of each record, in order.
+    pub fn ids(&self) -> impl Iterator<Item = RecordId> + '_ {
+        self.parts.iter().flat_map(Part::ids).copied()
+    }
+
+    /// The records, in order. Those of a chunk that was read from disk are parsed by the first who
+    /// asks.
+    ///
+    /// # Errors
+    ///
+    /// Names a record that can't be read, perhaps one beside the batch that was stored with it.
+    pub fn records(&self) -> Result<impl Iterator<Item = &Stamped>, Unreadable> {
+        let parts: Result<Vec<_>, _> = self.parts.iter().map(Part::records).collect();
+        Ok(parts?.into_iter().flatten())
+    }
+
+    /// The id of the record at `index`.
+    pub fn id(&self, index: usize) -> Option<RecordId> {
+        let (part, at) = self.place(index)?;
+        part.chunk.ids().get(at).copied()
+    }
+
+    /// When the record at `index` was taken.
+    pub fn time(&self, index: usize) -> Option<Timestamp> {
+        let (part, at) = self.place(index)?;
+        part.chunk.times().get(at).copied()
+    }
+
+    /// The line of the record at `index`, its `\n` included.
+    pub fn line(&self, index: usize) -> Option<Bytes> {
+        let (part, at) = self.place(index)?;
+        Some(part.chunk.lines(at..at + 1))
+    }
+
+    /// Who the record at `index` is accounted to.
+    pub(crate) fn tenant(&self, index: usize) -> Option<&str> {
+        let (part, at) = self.place(index)?;
+        part.chunk.tenants().get(at)
+    }
+
+    /// Whether no record has a tenant.
+    pub(crate) fn has_no_tenants(&self) -> bool {
+        self.parts.iter().all(|part| part.chunk.tenants().codes.is_empty())
+    }
+
+    /// The part that holds the record at `index`, and where.
+    fn place(&self, mut index: usize) -> Option<(&Part, usize)> {
+        for part in &self.parts {
+            if index < part.range.len() {
+                return Some((part, part.range.start + index));
+            }
+            index -= part.range.len();
+        }
+        None
     }
 
     /// Length of the batch as JSON Lines, in bytes.
     pub fn line_bytes(&self) -> usize {
-        self.parts.iter().map(|part| part.chunk.line_bytes(part.range.start, part.range.end)).sum()
+        self.parts.iter().map(|part| part.chunk.line_bytes(part.range.clone())).sum()
     }
 
     /// The batch as bytes. Each encoding is made once; asking again costs nothing.
-    pub fn encode(&self, encoding: Encoding) -> Bytes {
-        let views = self.shared_views().unwrap_or(&self.views);
-        match views.of(encoding) {
-            None => self.lines(),
-            Some(view) => view.get_or_init(|| self.encode_anew(encoding)).clone(),
+    ///
+    /// # Errors
+    ///
+    /// Envelopes need the records: see [`records`](Self::records). Lines and the array never fail.
+    pub fn encode(&self, encoding: Encoding) -> Result<Bytes, Unreadable> {
+        if encoding == Encoding::Jsonl {
+            return Ok(self.lines());
         }
+        let views = self.shared_views().unwrap_or(&self.views);
+        views.bytes(encoding, || self.encode_anew(encoding))
     }
 
     /// The records of a `usage` batch by column, made once; `None` for a batch of another stream.
-    pub fn usage_columns(&self) -> Option<Arc<UsageColumns>> {
+    ///
+    /// # Errors
+    ///
+    /// As for [`records`](Self::records).
+    pub fn usage_columns(&self) -> Result<Option<Arc<UsageColumns>>, Unreadable> {
         if self.stream() != Stream::Usage {
-            return None;
+            return Ok(None);
         }
         let views = self.shared_views().unwrap_or(&self.views);
-        let columns = || Arc::new(UsageColumns::new(self.len, self.records()));
-        Some(views.columns.get_or_init(columns).clone())
+        let columns = || Ok(Arc::new(UsageColumns::new(self.len, self.records()?)));
+        views.columns.get_or_init(columns).clone().map(Some)
     }
 
     /// The first `count` records and the rest, as batches of their own; a side that would be empty
@@ -150,7 +213,7 @@ impl Batch {
     /// The views of the chunk, where the batch is all of it.
     fn shared_views(&self) -> Option<&Views> {
         match self.parts.as_slice() {
-            [part] if part.range.len() == part.chunk.records().len() => Some(part.chunk.views()),
+            [part] if part.range.len() == part.chunk.len() => Some(part.chunk.views()),
             _ => None,
         }
     }
@@ -168,27 +231,43 @@ impl Batch {
         }
     }
 
-    fn encode_anew(&self, encoding: Encoding) -> Bytes {
+    fn encode_anew(&self, encoding: Encoding) -> Result<Bytes, Unreadable> {
+        match encoding {
+            Encoding::Jsonl => Ok(self.lines()),
+            Encoding::JsonArray => Ok(self.array()),
+            Encoding::CloudEventsBatch => self.envelopes(b"[", b",", b"]"),
+            Encoding::CloudEventsJsonl => self.envelopes(b"", b"\n", b"\n"),
+        }
+    }
+
+    /// The lines as one array. A line has no line's end inside, so the ends are what is between
+    /// records.
+    fn array(&self) -> Bytes {
+        let mut out = Vec::with_capacity(self.line_bytes() + 2);
+        out.push(b'[');
+        for part in &self.parts {
+            let start = out.len();
+            out.extend_from_slice(&part.lines());
+            let lines = out.get_mut(start..).unwrap_or_default();
+            lines.iter_mut().filter(|byte| **byte == b'\n').for_each(|byte| *byte = b',');
+        }
+        out.pop();
+        out.push(b']');
+        out.into()
+    }
+
+    fn envelopes(&self, open: &[u8], separator: &[u8], close: &[u8]) -> Result<Bytes, Unreadable> {
         let mut out = Vec::with_capacity(self.line_bytes() + self.len * ENVELOPE);
-        let (open, separator, close): (&[u8], &[u8], &[u8]) = match encoding {
-            Encoding::JsonArray | Encoding::CloudEventsBatch => (b"[", b",", b"]"),
-            Encoding::Jsonl | Encoding::CloudEventsJsonl => (b"", b"\n", b"\n"),
-        };
         out.extend_from_slice(open);
         let source = self.first().chunk.source();
-        for (index, stamped) in self.records().enumerate() {
+        for (index, stamped) in self.records()?.enumerate() {
             if index > 0 {
                 out.extend_from_slice(separator);
             }
-            match encoding {
-                Encoding::Jsonl | Encoding::JsonArray => stamped.record.encode(&mut out),
-                Encoding::CloudEventsBatch | Encoding::CloudEventsJsonl => {
-                    stamped.encode_cloudevent(source, &mut out);
-                }
-            }
+            stamped.encode_cloudevent(source, &mut out);
         }
         out.extend_from_slice(close);
-        out.into()
+        Ok(out.into())
     }
 }
 

@@ -1,20 +1,39 @@
-//! The log of one stream: what was accepted, in order, until every reader is past it.
+//! The log of one stream: what was accepted, in order, until every sink is past it.
 //!
-//! A [`MemoryLog`] takes runs of records from one writer and hands them to any number of
-//! [`Reader`]s, each at a position of its own. What is appended together stays together as a
-//! [`Chunk`]: its records are encoded once, and every reader shares the bytes. A reader cuts
-//! [`Batch`]es out of the chunks and says with [`Reader::commit`] how far it has got; a chunk is let
-//! go once all readers are past it.
-//!
-//! This log lives in memory: it ends with the process. Writer and readers see nothing of that but
-//! the name, so a log on disk can take its place.
-
+//! A [`Writer`] appends runs of records; [`Reader`]s, one a sink, cut [`Batch`]es out of them at
+//! positions of their own and say with [`Reader::settle`] what became of the records. What is
+//! appended together stays together as a [`Chunk`]: its records are encoded once, and every reader
+//! shares the bytes.
 mod batch;
+mod checked;
 mod chunk;
 mod columns;
-mod memory;
+mod dead;
+mod fate;
+mod frame;
+mod lane;
+mod log;
+mod offline;
+mod quarantine;
+mod reader;
+mod recovery;
+mod reserve;
+mod segment;
+mod storage;
+mod tenants;
+mod writer;
 
 pub use batch::{Batch, Encoding};
-pub use chunk::Chunk;
+pub use chunk::{Chunk, Unreadable};
 pub use columns::{DictionaryColumn, UsageColumns};
-pub use memory::{BatchLimits, Closed, MemoryLog, Next, Reader};
+pub use dead::{Dead, DeadLetter};
+pub use fate::{Fate, Fates};
+pub use lane::{Doubt, LaneState};
+pub use log::{Durability, Log, LogOptions, WhenFull};
+pub use offline::{
+    Difference, Inspection, LaneReport, Mending, Offline, Receipt, SegmentReport, StoredRecord,
+};
+pub use reader::{BatchLimits, Next, Reader};
+pub use recovery::{OpenError, Recovered};
+pub use storage::{Directory, Lock, Storage, StorageFile};
+pub use writer::{CommitError, Writer};

@@ -1,0 +1,380 @@
+//! Dead letters: the records that a sink will not take, kept with all that is known of why.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io::{self, IoSlice};
+use std::ops::Range;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use wasink_record::{RecordId, Stream, Timestamp};
+
+use crate::checked::{self, Appender};
+use crate::fate::Fate;
+use crate::reserve::Reserve;
+use crate::storage::{Storage, StorageFile};
+
+const EXTENSION: &str = ".dead";
+
+/// So much of a file is read at a time.
+const PIECE: usize = 256 << 10;
+
+/// A record that did not reach its receiver and never will by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct DeadLetter {
+    /// The stream that it is of.
+    pub stream: Stream,
+    /// Its position in the stream: with the sink's name, what a dead letter is known by.
+    pub position: u64,
+    /// The record's id.
+    pub id: RecordId,
+    /// When the record was taken.
+    pub time: Timestamp,
+    /// Who it is accounted to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
+    /// [`Fate::Rejected`] or [`Fate::Expired`].
+    pub fate: Fate,
+    /// Why, in the plugin's words or the chassis's.
+    pub reason: String,
+    /// How often it was handed over.
+    pub attempts: u32,
+    /// When it was handed over first.
+    pub first_attempt: Timestamp,
+    /// When it was handed over last.
+    pub last_attempt: Timestamp,
+    /// The plugin.
+    pub plugin: String,
+    /// The digest of the plugin's bytes.
+    pub digest: String,
+    /// The record's own bytes: its line, without the end.
+    pub line: String,
+}
+
+impl DeadLetter {
+    /// A dead letter, all of it.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "it is a record of many fields, made in one place"
+    )]
+    pub fn new(
+        stream: Stream,
+        position: u64,
+        (id, time): (RecordId, Timestamp),
+        fate: Fate,
+        reason: String,
+        (attempts, first_attempt, last_attempt): (u32, Timestamp, Timestamp),
+        (plugin, digest): (String, String),
+        line: String,
+    ) -> Self {
+        Self {
+            stream,
+            position,
+            id,
+            time,
+            tenant: None,
+            fate,
+            reason,
+            attempts,
+            first_attempt,
+            last_attempt,
+            plugin,
+            digest,
+            line,
+        }
+    }
+}
+
+/// A line of the file.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Entry {
+    Dead(Box<DeadLetter>),
+    /// This one is no more: it was replayed.
+    Resolved {
+        position: u64,
+        fate: Fate,
+        at: Timestamp,
+    },
+    /// This one never was: a crash came before the lane had taken note of it, and something else has
+    /// become of the record since.
+    Withdrawn {
+        position: u64,
+    },
+}
+
+/// The dead letters of one sink on one stream, open for more.
+#[derive(Debug)]
+pub(crate) struct DeadLetters {
+    appender: Appender,
+    /// Whether what is to come begins with the end of the last line, which has none.
+    unended: bool,
+    /// Those that were written and of which the lane may not know, by position.
+    known: BTreeMap<u64, Unaccounted>,
+    /// Whether those are on disk for sure.
+    sure: bool,
+}
+
+/// A letter that the lane may not know of.
+#[derive(Debug, Clone, Copy)]
+struct Unaccounted {
+    fate: Fate,
+    /// Where its line begins.
+    offset: u64,
+}
+
+pub(crate) fn file_name(sink: &str) -> String {
+    format!("{sink}{EXTENSION}")
+}
+
+/// The sink whose file this is; `None` for the name of another file.
+pub(crate) fn sink(name: &str) -> Option<&str> {
+    name.strip_suffix(EXTENSION).filter(|sink| !sink.is_empty())
+}
+
+impl DeadLetters {
+    /// Opens or makes the file. What is behind `accounted` in it, an offset, the lane may not have
+    /// taken note of, unless the record `is_done`.
+    pub(crate) fn open(
+        storage: &Arc<dyn Storage>,
+        sink: &str,
+        accounted: u64,
+        is_done: impl Fn(u64) -> bool,
+    ) -> io::Result<Self> {
+        let name = file_name(sink);
+        let file = match storage.open(&name) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let file = storage.create(&name)?;
+                storage.sync_directory()?;
+                file
+            }
+            Err(error) => return Err(error),
+        };
+        let mut known = BTreeMap::new();
+        let mut withdrawn = HashSet::new();
+        let mut len = file.len()?;
+        let accounted = accounted.min(len);
+        let mut offset = accounted;
+        let scanned = scan(&*file, accounted, |line, ended| {
+            match checked::parse(line) {
+                Some(Entry::Dead(letter)) if is_done(letter.position) => {}
+                Some(Entry::Dead(letter)) => {
+                    withdrawn.remove(&letter.position);
+                    known.insert(letter.position, Unaccounted { fate: letter.fate, offset });
+                }
+                Some(Entry::Withdrawn { position }) => {
+                    withdrawn.insert(position);
+                }
+                // Written in part, and nobody was told that it was there: it is written over.
+                None if !ended => len -= line.len() as u64,
+                Some(Entry::Resolved { .. }) | None => {}
+            }
+            offset += line.len() as u64 + 1;
+        });
+        drop(file.set_len(len));
+        let sure = scanned.and_then(|()| rewrite(&*file, accounted..len)).is_ok();
+        if sure {
+            known.retain(|position, _| !withdrawn.contains(position));
+        }
+        let mut last = [b'\n'];
+        drop(file.read_at(&mut last, len.saturating_sub(1)));
+        let unended = len > 0 && last != *b"\n";
+        Ok(Self { appender: Appender::new(file, len), unended, known, sure })
+    }
+
+    /// The position behind the last record that has a letter of which the lane may not know.
+    pub(crate) fn floor(&self) -> u64 {
+        self.known.last_key_value().map_or(0, |(&position, _)| position.saturating_add(1))
+    }
+
+    /// The lane takes note of what became of these. Returns where in the file that begins of which it
+    /// may not know.
+    pub(crate) fn account(&mut self, runs: &[(Range<u64>, Fate)]) -> u64 {
+        if !self.known.is_empty() {
+            let told = |position: &u64| runs.iter().any(|(range, _)| range.contains(position));
+            self.known.retain(|position, _| !told(position));
+        }
+        let offsets = self.known.values().map(|letter| letter.offset);
+        offsets.min().unwrap_or(self.appender.len())
+    }
+
+    /// Adds letters, durably, leaving out those that are there already.
+    pub(crate) fn add(&mut self, letters: &[DeadLetter], reserve: &Reserve) -> io::Result<()> {
+        let mut lines = Vec::new();
+        for letter in letters {
+            let known = self.known.get(&letter.position).map(|known| known.fate);
+            if !self.sure || known != Some(letter.fate) {
+                lines.extend_from_slice(&checked::line(&Entry::Dead(Box::new(letter.clone()))));
+            }
+        }
+        let offset = self.appender.len();
+        self.append(lines, reserve)?;
+        for letter in letters {
+            let unaccounted = Unaccounted { fate: letter.fate, offset };
+            self.known.entry(letter.position).or_insert(unaccounted).fate = letter.fate;
+        }
+        Ok(())
+    }
+
+    /// Takes back the letters of records that something else has become of, as these runs say.
+    pub(crate) fn withdraw(
+        &mut self,
+        runs: &[(Range<u64>, Fate)],
+        reserve: &Reserve,
+    ) -> io::Result<()> {
+        let mut lines = Vec::new();
+        for (range, fate) in runs {
+            if range.is_empty() || matches!(fate, Fate::Rejected | Fate::Expired) {
+                continue;
+            }
+            for (&position, _) in self.known.range(range.clone()) {
+                lines.extend_from_slice(&checked::line(&Entry::Withdrawn { position }));
+            }
+        }
+        self.append(lines, reserve)
+    }
+
+    fn append(&mut self, mut lines: Vec<u8>, reserve: &Reserve) -> io::Result<()> {
+        if lines.is_empty() {
+            return Ok(());
+        }
+        if self.unended {
+            lines.insert(0, b'\n');
+        }
+        reserve.or_spend(|| self.appender.append_durably(&lines))?;
+        self.unended = false;
+        Ok(())
+    }
+
+    /// Notes that something else has become of a letter.
+    pub(crate) fn resolve(
+        &mut self,
+        position: u64,
+        fate: Fate,
+        at: Timestamp,
+        reserve: &Reserve,
+    ) -> io::Result<()> {
+        self.append(checked::line(&Entry::Resolved { position, fate, at }), reserve)
+    }
+}
+
+/// What a file of dead letters holds.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Dead {
+    /// The letters that are still there, in the order in which they came.
+    pub letters: Vec<DeadLetter>,
+    /// Lines that are damaged.
+    pub damaged: u64,
+}
+
+/// Reads the dead letters of a sink that `wanted` chooses; none where there is no file.
+pub(crate) fn read(
+    storage: &dyn Storage,
+    sink: &str,
+    mut wanted: impl FnMut(&DeadLetter) -> bool,
+) -> io::Result<Dead> {
+    let file = match storage.open(&file_name(sink)) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Dead::default()),
+        Err(error) => return Err(error),
+    };
+    let mut dead = Dead::default();
+    let mut places = HashMap::new();
+    let mut gone = HashSet::new();
+    scan(&*file, 0, |line, ended| match checked::parse(line) {
+        Some(Entry::Dead(letter)) => {
+            gone.remove(&letter.position);
+            if !wanted(&letter) {
+                gone.insert(letter.position);
+                return;
+            }
+            // A crash between the letter and the lane's note of it makes it come twice.
+            let place = *places.entry(letter.position).or_insert(dead.letters.len());
+            match dead.letters.get_mut(place) {
+                Some(earlier) => *earlier = *letter,
+                None => dead.letters.push(*letter),
+            }
+        }
+        Some(Entry::Resolved { position, .. } | Entry::Withdrawn { position }) => {
+            gone.insert(position);
+        }
+        None => dead.damaged += u64::from(ended && !line.is_empty()),
+    })?;
+    dead.letters.retain(|letter| !gone.contains(&letter.position));
+    Ok(dead)
+}
+
+/// Writes the file anew, without the letters that `keep` does not choose; returns how many went. For
+/// a journal that nobody has open.
+pub(crate) fn retain(
+    storage: &dyn Storage,
+    sink: &str,
+    mut keep: impl FnMut(&DeadLetter) -> bool,
+) -> io::Result<u64> {
+    let dead = read(storage, sink, |_| true)?;
+    let mut lines = Vec::new();
+    let mut gone = 0;
+    for letter in dead.letters {
+        if keep(&letter) {
+            lines.extend_from_slice(&checked::line(&Entry::Dead(Box::new(letter))));
+        } else {
+            gone += 1;
+        }
+    }
+    if gone > 0 {
+        let unready = format!("{sink}.dead-tmp");
+        match storage.remove(&unready) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let file = storage.create(&unready)?;
+        file.write_all_at(&mut [IoSlice::new(&lines)], 0)?;
+        file.sync()?;
+        storage.rename(&unready, &file_name(sink))?;
+        storage.sync_directory()?;
+    }
+    Ok(gone)
+}
+
+/// Writes a part of a file over with itself, and syncs it: what a sync has failed for may be seen and
+/// not be on the disk, and would not be brought there by another sync.
+fn rewrite(file: &dyn StorageFile, part: Range<u64>) -> io::Result<()> {
+    let mut at = part.start;
+    while at < part.end {
+        let mut piece = vec![0; usize::try_from(part.end - at).unwrap_or(PIECE).min(PIECE)];
+        let read = file.read_full_at(&mut piece, at)?;
+        piece.truncate(read);
+        file.write_all_at(&mut [IoSlice::new(&piece)], at)?;
+        at += piece.len().max(1) as u64;
+    }
+    if part.is_empty() { Ok(()) } else { file.sync() }
+}
+
+/// Gives every line from `offset` on to `each`, with whether it has an end.
+fn scan(file: &dyn StorageFile, offset: u64, mut each: impl FnMut(&[u8], bool)) -> io::Result<()> {
+    let mut at = offset;
+    let mut rest: Vec<u8> = Vec::new();
+    let mut piece = vec![0; PIECE];
+    loop {
+        let read = file.read_full_at(&mut piece, at)?;
+        at += read as u64;
+        rest.extend_from_slice(piece.get(..read).unwrap_or_default());
+        let whole = rest.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
+        for (line, ended) in checked::lines(rest.get(..whole).unwrap_or_default()) {
+            each(rest.get(line).unwrap_or_default(), ended);
+        }
+        rest.drain(..whole);
+        if read < PIECE {
+            break;
+        }
+    }
+    if !rest.is_empty() {
+        each(&rest, false);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

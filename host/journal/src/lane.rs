@@ -1,0 +1,534 @@
+//! What became of a stream's records at one sink: the cursor, the counts, and the file of both.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::checked::{self, Appender};
+use crate::dead::DeadLetters;
+use crate::fate::{Fate, Fates};
+use crate::reserve::{Reserve, is_full};
+use crate::segment::Accepted;
+use crate::storage::{Storage, StorageFile};
+
+/// The file of a lane is written anew once it is longer than this, in bytes, and than
+/// [`COMPACT_RATIO`] times what it would be then.
+const COMPACT_ABOVE: u64 = 256 << 10;
+const COMPACT_RATIO: u64 = 4;
+
+/// A longer file is no lane's.
+const MAX_FILE: u64 = 256 << 20;
+
+const EXTENSION: &str = ".lane";
+
+/// The name of a sink's file.
+pub(crate) fn file_name(sink: &str) -> String {
+    format!("{sink}{EXTENSION}")
+}
+
+/// The sink whose file this is; `None` for the name of another file.
+pub(crate) fn sink(name: &str) -> Option<&str> {
+    name.strip_suffix(EXTENSION).filter(|sink| !sink.is_empty())
+}
+
+/// All that is known of a lane.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct LaneState {
+    /// Where it began: the first position that the sink gets.
+    pub origin: u64,
+    /// Something has become of all records before this position.
+    pub cursor: u64,
+    /// Something has also become of these, behind the cursor: in order, apart from each other.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub done: Vec<(u64, u64)>,
+    /// What became of the records since the origin.
+    #[serde(default)]
+    pub fates: Fates,
+    /// The same by tenant; records of nobody's are not in it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tenants: BTreeMap<String, Fates>,
+    /// What the stream had accepted before the origin, by tenant.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub before: Accepted,
+    /// A call that handed records over and was not seen to end well: nobody knows whether the
+    /// receiver has them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub doubt: Option<Doubt>,
+    /// How much of the file of dead letters is accounted for, in bytes.
+    #[serde(default)]
+    pub(crate) dead: u64,
+}
+
+/// Records that may have reached the receiver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Doubt {
+    /// The first record's position.
+    pub from: u64,
+    /// The position behind the last record.
+    pub to: u64,
+    /// When they were handed over first, in nanoseconds since 1970.
+    pub since: i64,
+}
+
+impl LaneState {
+    /// Takes note of what became of records; returns how many of them were new. `tenant` tells whose
+    /// the record at a position is.
+    fn settle<'a>(
+        &mut self,
+        runs: &[(Range<u64>, Fate)],
+        tenant: impl Fn(u64) -> Option<&'a str>,
+        change: &mut Change,
+    ) {
+        for (range, fate) in runs {
+            for (from, to) in self.missing(range.clone()) {
+                self.fates.add(*fate, to - from);
+                change.settled.push((from, to, *fate));
+                let mut last: Option<(&str, u64)> = None;
+                for position in from..to {
+                    match (tenant(position), &mut last) {
+                        (Some(tenant), Some((same, count))) if *same == tenant => *count += 1,
+                        (next, last) => {
+                            change.add(last.take(), *fate);
+                            *last = next.map(|tenant| (tenant, 1));
+                        }
+                    }
+                }
+                change.add(last, *fate);
+                self.mark(from, to);
+            }
+        }
+        for (tenant, fates) in &change.tenants {
+            match self.tenants.get_mut(tenant) {
+                Some(known) => known.merge(fates),
+                None => drop(self.tenants.insert(tenant.clone(), *fates)),
+            }
+        }
+        if self.doubt.is_some_and(|doubt| self.missing(doubt.from..doubt.to).is_empty()) {
+            self.doubt = None;
+        }
+    }
+
+    /// The parts of `range` of which nothing has become yet.
+    pub(crate) fn missing(&self, range: Range<u64>) -> Vec<(u64, u64)> {
+        let mut from = range.start.max(self.cursor);
+        let mut missing = Vec::new();
+        for &(done_from, done_to) in &self.done {
+            if done_from >= range.end {
+                break;
+            }
+            if from < done_from {
+                missing.push((from, done_from));
+            }
+            from = from.max(done_to);
+        }
+        if from < range.end {
+            missing.push((from, range.end));
+        }
+        missing
+    }
+
+    /// Notes that something has become of these, of which nothing had.
+    fn mark(&mut self, from: u64, to: u64) {
+        let at = self.done.partition_point(|&(start, _)| start < from);
+        self.done.insert(at, (from, to));
+        let mut joined: Vec<(u64, u64)> = Vec::with_capacity(self.done.len());
+        for &(from, to) in &self.done {
+            match joined.last_mut() {
+                Some((_, end)) if *end == from => *end = to,
+                _ if from == self.cursor => self.cursor = to,
+                _ => joined.push((from, to)),
+            }
+        }
+        self.done = joined;
+        // What was joined to the cursor may now touch the first that is behind it.
+        while let Some(&(from, to)) = self.done.first()
+            && from == self.cursor
+        {
+            self.cursor = to;
+            self.done.remove(0);
+        }
+    }
+
+    /// Does again what a line of the file says.
+    fn replay(&mut self, entry: Entry) {
+        match entry {
+            Entry::State(state) => *self = *state,
+            Entry::Change(change) => {
+                for (from, to, fate) in change.settled {
+                    for (from, to) in self.missing(from..to) {
+                        self.fates.add(fate, to - from);
+                        self.mark(from, to);
+                    }
+                }
+                for (tenant, fates) in change.tenants {
+                    self.tenants.entry(tenant).or_default().merge(&fates);
+                }
+                for (tenant, fate) in change.revived {
+                    self.revive(tenant.as_deref(), fate.from, fate.to);
+                }
+                if change.dead > 0 {
+                    self.dead = change.dead;
+                }
+                if self.doubt.is_some_and(|doubt| self.missing(doubt.from..doubt.to).is_empty()) {
+                    self.doubt = None;
+                }
+            }
+            Entry::Doubt(doubt) => self.doubt = Some(doubt).filter(|doubt| doubt.from < doubt.to),
+        }
+    }
+
+    /// Something else has become of a dead letter.
+    fn revive(&mut self, tenant: Option<&str>, from: Fate, to: Fate) {
+        let change = |fates: &mut Fates| {
+            if fates.get(from) > 0 {
+                fates.take(from);
+                fates.add(to, 1);
+            }
+        };
+        change(&mut self.fates);
+        if let Some(fates) = tenant.and_then(|tenant| self.tenants.get_mut(tenant)) {
+            change(fates);
+        }
+    }
+}
+
+/// A line of a lane's file.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Entry {
+    /// All that was known when the file was written anew. It stands there twice, so that no one
+    /// fault takes both.
+    State(Box<LaneState>),
+    /// What came since.
+    Change(Change),
+    /// Records are about to be handed over to a receiver that recognises them only for a time.
+    Doubt(Doubt),
+}
+
+/// What became of some records.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Change {
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    settled: Vec<(u64, u64, Fate)>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    tenants: BTreeMap<String, Fates>,
+    /// Dead letters of which something else has become, with their tenants.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    revived: Vec<(Option<String>, Revived)>,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    dead: u64,
+}
+
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+struct Revived {
+    from: Fate,
+    to: Fate,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_zero(len: &u64) -> bool {
+    *len == 0
+}
+
+impl Change {
+    fn add(&mut self, run: Option<(&str, u64)>, fate: Fate) {
+        let Some((tenant, records)) = run else { return };
+        match self.tenants.get_mut(tenant) {
+            Some(fates) => fates.add(fate, records),
+            None => self.tenants.entry(tenant.to_owned()).or_default().add(fate, records),
+        }
+    }
+}
+
+/// A lane: its state, and where that is kept.
+#[derive(Debug)]
+pub(crate) struct Lane {
+    state: LaneState,
+    keep: Option<Keep>,
+    pub(crate) dead: Option<DeadLetters>,
+    /// The cursor as it is on disk for sure.
+    durable: u64,
+    /// Whether what is in doubt is.
+    doubt_is_durable: bool,
+}
+
+/// The file of a lane.
+#[derive(Debug)]
+struct Keep {
+    storage: Arc<dyn Storage>,
+    sink: String,
+    appender: Appender,
+    /// Lines that could not be written yet.
+    unwritten: Vec<u8>,
+    /// Length of the file after it was written anew.
+    compacted: u64,
+    /// A sync has failed, and another may succeed without having brought anything to the disk: what
+    /// is written is durable only once all of it has been written anew.
+    doubtful: bool,
+}
+
+/// What was found in a lane's file.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(crate) struct Found {
+    pub(crate) state: Option<LaneState>,
+    /// Lines that are damaged: what they told of will be delivered again.
+    pub(crate) damaged: u64,
+    /// Where its last whole line ends.
+    len: u64,
+}
+
+/// Reads a lane's file, as far as it can be read.
+pub(crate) fn read(storage: &dyn Storage, sink: &str) -> io::Result<Found> {
+    let bytes = match storage.open(&file_name(sink)) {
+        Ok(file) => file.read_all(MAX_FILE)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::default()),
+        Err(error) => return Err(error),
+    };
+    let mut found = Found::default();
+    for (line, ended) in checked::lines(&bytes) {
+        if ended {
+            found.len = line.end as u64 + 1;
+        }
+        if line.is_empty() {
+            continue;
+        }
+        match checked::parse::<Entry>(bytes.get(line).unwrap_or_default()) {
+            Some(Entry::State(state)) => found.state = Some(*state),
+            // Without a state to begin with there is nothing that it could change.
+            Some(entry) => match &mut found.state {
+                // Behind a line that is lost, nobody knows which letters were accounted for.
+                Some(state) if found.damaged > 0 => {
+                    let dead = state.dead;
+                    state.replay(entry);
+                    state.dead = dead;
+                }
+                Some(state) => state.replay(entry),
+                None => found.damaged += 1,
+            },
+            // The last may just not have been finished.
+            None => found.damaged += u64::from(ended),
+        }
+    }
+    Ok(found)
+}
+
+impl Lane {
+    /// A lane that is kept nowhere.
+    pub(crate) fn in_memory(origin: u64) -> Self {
+        let state = LaneState { origin, cursor: origin, ..LaneState::default() };
+        Self { durable: origin, doubt_is_durable: true, state, keep: None, dead: None }
+    }
+
+    /// A lane whose file was read, or a new one with the state `new`.
+    pub(crate) fn open(
+        storage: &Arc<dyn Storage>,
+        sink: &str,
+        found: &Found,
+        new: LaneState,
+    ) -> io::Result<Self> {
+        let state = found.state.clone().unwrap_or(new);
+        let is_done = |position: u64| state.missing(position..position + 1).is_empty();
+        let dead = DeadLetters::open(storage, sink, state.dead, is_done)?;
+        let keep = match (write_anew(&**storage, sink, &state), &found.state) {
+            (Ok(anew), _) => Keep::new(storage, sink, anew),
+            (Err(error), None) => return Err(error),
+            // The file as it is does as well, until there is room.
+            (Err(_), Some(_)) => {
+                let file = storage.open(&file_name(sink))?;
+                let durable = Err(io::ErrorKind::Other.into());
+                Keep::new(storage, sink, Anew { file, len: found.len, durable })
+            }
+        };
+        // What was read may be what a sync has failed for, and not be on the disk.
+        let durable = if keep.doubtful { 0 } else { state.cursor };
+        let doubt_is_durable = !keep.doubtful;
+        Ok(Self { durable, doubt_is_durable, state, keep: Some(keep), dead: Some(dead) })
+    }
+
+    /// The position behind the last of which anything is known.
+    pub(crate) fn floor(&self) -> u64 {
+        let done = self.state.done.last().map_or(0, |&(_, to)| to);
+        let doubt = self.state.doubt.map_or(0, |doubt| doubt.to);
+        let dead = self.dead.as_ref().map_or(0, DeadLetters::floor);
+        self.state.cursor.max(done).max(doubt).max(dead)
+    }
+
+    pub(crate) fn state(&self) -> &LaneState {
+        &self.state
+    }
+
+    /// The cursor as it is on disk for sure: what is before it is of no more use to this lane.
+    pub(crate) fn durable(&self) -> u64 {
+        if self.keep.is_some() { self.durable } else { self.state.cursor }
+    }
+
+    /// Takes note of what became of records, and writes it down. What can't be written down now is
+    /// kept, and written with what comes next; until then the answer says why.
+    pub(crate) fn settle<'a>(
+        &mut self,
+        runs: &[(Range<u64>, Fate)],
+        tenant: impl Fn(u64) -> Option<&'a str>,
+        reserve: &Reserve,
+    ) -> io::Result<()> {
+        let mut change = Change::default();
+        self.state.settle(runs, tenant, &mut change);
+        if let Some(dead) = &mut self.dead {
+            change.dead = dead.account(runs);
+            self.state.dead = change.dead;
+        }
+        if change.settled.is_empty() {
+            return Ok(());
+        }
+        self.write(&Entry::Change(change), reserve)
+    }
+
+    /// Something else has become of a dead letter.
+    pub(crate) fn revive(
+        &mut self,
+        tenant: Option<String>,
+        from: Fate,
+        to: Fate,
+        reserve: &Reserve,
+    ) -> io::Result<()> {
+        self.state.revive(tenant.as_deref(), from, to);
+        let revived = vec![(tenant, Revived { from, to })];
+        self.write(&Entry::Change(Change { revived, ..Change::default() }), reserve)
+    }
+
+    /// Takes note that these are about to be handed over; durable when this returns. What is in doubt
+    /// already and not among these stays so, and all of it since the earlier time.
+    pub(crate) fn doubt(&mut self, mut doubt: Doubt, reserve: &Reserve) -> io::Result<()> {
+        if let Some(known) = self.state.doubt {
+            // What is not among these stays in doubt.
+            if known.from < doubt.from || doubt.to < known.to {
+                doubt.from = doubt.from.min(known.from);
+                doubt.to = doubt.to.max(known.to);
+                doubt.since = doubt.since.min(known.since);
+            }
+            if doubt == known && self.doubt_is_durable {
+                return Ok(());
+            }
+        }
+        self.doubt_is_durable = false;
+        self.state.doubt = Some(doubt);
+        self.write(&Entry::Doubt(doubt), reserve)?;
+        self.sync(reserve)
+    }
+
+    /// Takes the doubt back: what it is of is handed over again.
+    pub(crate) fn clear_doubt(&mut self, reserve: &Reserve) -> io::Result<()> {
+        let nothing = Doubt { from: self.state.cursor, to: self.state.cursor, since: 0 };
+        self.state.doubt = None;
+        self.write(&Entry::Doubt(nothing), reserve)
+    }
+
+    /// Makes the cursor durable.
+    pub(crate) fn sync(&mut self, reserve: &Reserve) -> io::Result<()> {
+        let Some(keep) = &mut self.keep else { return Ok(()) };
+        if !keep.doubtful {
+            keep.write_out(reserve)?;
+            keep.doubtful = keep.appender.sync().is_err();
+        }
+        if keep.doubtful {
+            keep.rewrite(&self.state, reserve)?;
+        }
+        self.durable = self.state.cursor;
+        self.doubt_is_durable = true;
+        Ok(())
+    }
+
+    /// Whether there is nothing that [`sync`](Self::sync) would do.
+    pub(crate) fn is_synced(&self) -> bool {
+        let synced =
+            |keep: &Keep| keep.unwritten.is_empty() && keep.appender.is_synced() && !keep.doubtful;
+        self.keep.as_ref().is_none_or(synced)
+    }
+
+    fn write(&mut self, entry: &Entry, reserve: &Reserve) -> io::Result<()> {
+        let Some(keep) = &mut self.keep else { return Ok(()) };
+        keep.unwritten.extend_from_slice(&checked::line(entry));
+        if keep.doubtful {
+            match keep.rewrite(&self.state, reserve) {
+                // What was there when the lane was opened is still there.
+                Err(error) if is_full(&error) => {}
+                other => return other,
+            }
+        }
+        keep.write_out(reserve)?;
+        if keep.appender.len() > COMPACT_ABOVE.max(keep.compacted.saturating_mul(COMPACT_RATIO))
+            // The file as it is does as well: nothing is lost where this fails.
+            && keep.rewrite(&self.state, reserve).is_ok()
+        {
+            self.durable = self.state.cursor;
+            self.doubt_is_durable = true;
+        }
+        Ok(())
+    }
+}
+
+impl Keep {
+    fn new(storage: &Arc<dyn Storage>, sink: &str, anew: Anew) -> Self {
+        Self {
+            storage: storage.clone(),
+            sink: sink.to_owned(),
+            compacted: anew.len,
+            appender: Appender::new(anew.file, anew.len),
+            unwritten: Vec::new(),
+            doubtful: anew.durable.is_err(),
+        }
+    }
+
+    fn write_out(&mut self, reserve: &Reserve) -> io::Result<()> {
+        if self.unwritten.is_empty() {
+            return Ok(());
+        }
+        reserve.or_spend(|| self.appender.append(&self.unwritten))?;
+        self.unwritten.clear();
+        Ok(())
+    }
+
+    /// Writes the file anew, durably.
+    fn rewrite(&mut self, state: &LaneState, reserve: &Reserve) -> io::Result<()> {
+        let anew = reserve.or_spend(|| write_anew(&*self.storage, &self.sink, state))?;
+        // Once it has the name it is the one that the next start reads, durable or not.
+        self.appender = Appender::new(anew.file, anew.len);
+        self.compacted = anew.len;
+        self.unwritten.clear();
+        self.doubtful = anew.durable.is_err();
+        anew.durable
+    }
+}
+
+/// A lane's file that was written anew and has its name.
+pub(crate) struct Anew {
+    file: Box<dyn StorageFile>,
+    len: u64,
+    /// Whether it has its name for good.
+    durable: io::Result<()>,
+}
+
+/// Writes a lane's file anew and puts it in the place of the old one.
+pub(crate) fn write_anew(storage: &dyn Storage, sink: &str, state: &LaneState) -> io::Result<Anew> {
+    let unready = format!("{sink}.lane-tmp");
+    match storage.remove(&unready) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let file = storage.create(&unready)?;
+    let mut bytes = checked::line(&Entry::State(Box::new(state.clone())));
+    // An empty line keeps them apart should the end of the first be damaged.
+    bytes.push(b'\n');
+    bytes.extend_from_within(..bytes.len() - 1);
+    file.write_all_at(&mut [io::IoSlice::new(&bytes)], 0)?;
+    file.sync()?;
+    storage.rename(&unready, &file_name(sink))?;
+    Ok(Anew { file, len: bytes.len() as u64, durable: storage.sync_directory() })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,670 @@
+//! The log itself: what readers and the writer share.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::io;
+use std::ops::Range;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::Thread;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use wasink_record::Stream;
+
+use crate::chunk::Chunk;
+use crate::fate::Fate;
+use crate::frame::Damage;
+use crate::lane::{self, Lane, LaneState};
+use crate::quarantine;
+use crate::reader::{Load, Loaded, Reader};
+use crate::reserve::Reserve;
+use crate::segment::{self, Accepted};
+use crate::storage::Storage;
+use crate::writer::{CommitError, Writer};
+
+/// What an append survives.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Durability {
+    /// The loss of power: written, and synced to the disk.
+    #[default]
+    Disk,
+    /// The end of the process: written, and left to the operating system to bring to the disk.
+    Os,
+    /// Nothing: kept in memory.
+    Memory,
+}
+
+/// What is done when a sink has not dealt with as much as the log can hold, or as the sink may leave.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WhenFull {
+    /// Whoever appends waits.
+    #[default]
+    Block,
+    /// Whoever appends is told so.
+    Reject,
+    /// The oldest are given up, for this sink, and counted.
+    DropOldest,
+}
+
+/// How a log is kept.
+#[derive(Debug, Clone)]
+pub struct LogOptions {
+    /// The stream.
+    pub stream: Stream,
+    /// Names the producer in CloudEvents envelopes.
+    pub source: Arc<str>,
+    /// What an append survives.
+    pub durability: Durability,
+    /// The most that it may hold, in bytes of its files, or of memory where it is kept there.
+    pub bytes: u64,
+    /// A segment that is longer gets no more frames, in bytes; at most a quarter of `bytes` is used.
+    pub segment_bytes: u64,
+    /// The most of the newest records that is kept in memory for readers, in bytes.
+    pub memory: u64,
+}
+
+/// The log of one stream.
+///
+/// Cheap to clone: clones are the same log.
+#[derive(Clone)]
+pub struct Log {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    options: LogOptions,
+    storage: Option<Arc<dyn Storage>>,
+    reserve: Reserve,
+    state: Mutex<State>,
+    /// Signalled when something is let go.
+    room: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    /// Position that the next record gets.
+    next: u64,
+    /// The segments there are, in order; none where the log is kept in memory.
+    segments: VecDeque<Segment>,
+    /// The newest chunks, without a gap.
+    chunks: VecDeque<Arc<Chunk>>,
+    /// Sum of the weights of `chunks`.
+    weight: u64,
+    lanes: Vec<Slot>,
+    wakers: Vec<Thread>,
+    closed: bool,
+    /// What was accepted, by tenant.
+    accepted: Accepted,
+    /// Why the disk takes nothing, where it does not.
+    trouble: Option<String>,
+}
+
+/// A segment, as readers need to know it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Segment {
+    pub(crate) first: u64,
+    /// How much of it may be read.
+    pub(crate) len: u64,
+}
+
+/// A lane, and what the log needs to know of it.
+struct Slot {
+    sink: String,
+    lane: Arc<Mutex<Lane>>,
+    when_full: WhenFull,
+    /// The most bytes that it may leave in the log.
+    max_pending: u64,
+    /// Its cursor when it was looked at last: perhaps it is further by now.
+    cursor: u64,
+    /// The same, as it is on disk for sure.
+    durable: u64,
+    /// Whether there is a reader: a lane without one is of a sink that is not configured any more.
+    attached: bool,
+}
+
+impl Log {
+    /// A log that is kept in memory, and ends with the process. Positions begin at `first`, so that
+    /// those of a later start can be higher than those of an earlier one.
+    pub fn in_memory(options: LogOptions, first: u64) -> (Self, Writer) {
+        let state = State { next: first, ..State::default() };
+        let log = Self::new(options, None, Reserve::default(), state);
+        (log.clone(), Writer::new(log, None))
+    }
+
+    pub(crate) fn on_disk(
+        options: LogOptions,
+        storage: Arc<dyn Storage>,
+        next: u64,
+        segments: VecDeque<Segment>,
+        accepted: Accepted,
+        lanes: Vec<(String, Lane)>,
+    ) -> Self {
+        let slot = |(sink, lane): (String, Lane)| Slot {
+            sink,
+            cursor: lane.state().cursor,
+            durable: lane.durable(),
+            lane: Arc::new(Mutex::new(lane)),
+            // Of a sink that nobody may come back for: kept while there is room.
+            when_full: WhenFull::DropOldest,
+            max_pending: u64::MAX,
+            attached: false,
+        };
+        let lanes = lanes.into_iter().map(slot).collect();
+        let reserve = Reserve::of(storage.clone());
+        let state = State { next, segments, accepted, lanes, ..State::default() };
+        Self::new(options, Some(storage), reserve, state)
+    }
+
+    fn new(
+        options: LogOptions,
+        storage: Option<Arc<dyn Storage>>,
+        reserve: Reserve,
+        state: State,
+    ) -> Self {
+        let state = Mutex::new(state);
+        Self { shared: Arc::new(Shared { options, storage, reserve, state, room: Condvar::new() }) }
+    }
+
+    /// The stream.
+    pub fn stream(&self) -> Stream {
+        self.shared.options.stream
+    }
+
+    /// What an append survives.
+    pub fn durability(&self) -> Durability {
+        self.shared.options.durability
+    }
+
+    pub(crate) fn source(&self) -> &Arc<str> {
+        &self.shared.options.source
+    }
+
+    pub(crate) fn reserve(&self) -> &Reserve {
+        &self.shared.reserve
+    }
+
+    /// The reader of a sink: where it left off, or behind the last record for a sink that is new.
+    ///
+    /// `max_pending` is the most that it may leave in the log, in bytes.
+    ///
+    /// # Errors
+    ///
+    /// What the file system says; and a second reader of one name.
+    pub fn reader(&self, sink: &str, when_full: WhenFull, max_pending: u64) -> io::Result<Reader> {
+        let mut state = self.shared.lock();
+        let known = state.lanes.iter().position(|slot| slot.sink == sink);
+        let index = match known {
+            Some(index) => index,
+            None => {
+                let lane = self.new_lane(sink, &state)?;
+                let (cursor, durable) = (lane.state().cursor, lane.durable());
+                let lane = Arc::new(Mutex::new(lane));
+                let sink = sink.to_owned();
+                let attached = false;
+                state.lanes.push(Slot {
+                    sink,
+                    lane,
+                    when_full,
+                    max_pending,
+                    cursor,
+                    durable,
+                    attached,
+                });
+                state.lanes.len() - 1
+            }
+        };
+        let slot = state.lanes.get_mut(index).ok_or(io::ErrorKind::NotFound)?;
+        if slot.attached {
+            let message = format!("sink `{sink}` reads this log already");
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, message));
+        }
+        slot.attached = true;
+        slot.when_full = when_full;
+        slot.max_pending = max_pending;
+        let lane = slot.lane.clone();
+        drop(state);
+        Ok(Reader::new(self.clone(), index, lane))
+    }
+
+    fn new_lane(&self, sink: &str, state: &State) -> io::Result<Lane> {
+        let Some(storage) = &self.shared.storage else { return Ok(Lane::in_memory(state.next)) };
+        let new = LaneState {
+            origin: state.next,
+            cursor: state.next,
+            before: state.accepted.clone(),
+            ..LaneState::default()
+        };
+        Lane::open(storage, sink, &lane::Found::default(), new)
+    }
+
+    /// The sinks that have records here and no reader, with how many.
+    pub fn orphans(&self) -> Vec<(String, u64)> {
+        let state = self.shared.lock();
+        let pending = |slot: &Slot| state.next.saturating_sub(lock(&slot.lane).state().cursor);
+        let orphans = state.lanes.iter().filter(|slot| !slot.attached);
+        orphans.map(|slot| (slot.sink.clone(), pending(slot))).collect()
+    }
+
+    /// What is known of a sink's lane.
+    pub fn lane(&self, sink: &str) -> Option<LaneState> {
+        let state = self.shared.lock();
+        let slot = state.lanes.iter().find(|slot| slot.sink == sink)?;
+        let lane = slot.lane.clone();
+        drop(state);
+        let known = lock(&lane).state().clone();
+        Some(known)
+    }
+
+    /// What is known of every lane, by sink.
+    pub fn lanes(&self) -> BTreeMap<String, LaneState> {
+        let state = self.shared.lock();
+        let known = |slot: &Slot| (slot.sink.clone(), lock(&slot.lane).state().clone());
+        state.lanes.iter().map(known).collect()
+    }
+
+    /// Unparks the calling thread on every append and when the log closes, from now on.
+    pub fn wake_this_thread(&self) {
+        self.shared.lock().wakers.push(std::thread::current());
+    }
+
+    /// Takes no more records. Readers still get what is there.
+    pub fn close(&self) {
+        let mut state = self.shared.lock();
+        state.closed = true;
+        state.wakers.iter().for_each(Thread::unpark);
+        self.shared.room.notify_all();
+    }
+
+    /// Whether [`close`](Self::close) was called.
+    pub fn is_closed(&self) -> bool {
+        self.shared.lock().closed
+    }
+
+    /// The position that the next record gets. What was accepted since the beginning is as many.
+    pub fn end(&self) -> u64 {
+        self.shared.lock().next
+    }
+
+    /// What was accepted since the beginning, by tenant; records of nobody's are not in it.
+    pub fn accepted(&self) -> Accepted {
+        self.shared.lock().accepted.clone()
+    }
+
+    /// Bytes held now: in files, or, of a log in memory, an estimate.
+    pub fn bytes(&self) -> u64 {
+        self.shared.used(&self.shared.lock())
+    }
+
+    /// Why the disk takes nothing, where it does not.
+    pub fn trouble(&self) -> Option<String> {
+        self.shared.lock().trouble.clone()
+    }
+
+    pub(crate) fn set_trouble(&self, trouble: Option<String>) {
+        self.shared.lock().trouble = trouble;
+    }
+
+    /// Waits until something is let go, the log closes, or `most` has gone by.
+    pub fn wait_for_room(&self, most: Duration) {
+        let state = self.shared.lock();
+        if !state.closed {
+            drop(self.shared.room.wait_timeout(state, most));
+        }
+    }
+
+    /// Makes room for so many bytes, as the sinks' policies say.
+    pub(crate) fn make_room(&self, needed: u64) -> Result<(), CommitError> {
+        loop {
+            let (lane, range) = {
+                let mut state = self.shared.lock();
+                self.shared.release(&mut state);
+                match self.shared.too_much(&state, needed) {
+                    None => return Ok(()),
+                    Some(Holder::Nobody) => return Ok(()),
+                    Some(Holder::Reluctant(full)) => return Err(full),
+                    Some(Holder::Unsynced(lane)) => (lane, 0..0),
+                    Some(Holder::Dropping { lane, range }) => (lane, range),
+                }
+            };
+            self.give_up(&lane, range)?;
+        }
+    }
+
+    /// Gives up a lane's oldest records, and brings the lane to the disk.
+    fn give_up(&self, lane: &Arc<Mutex<Lane>>, range: Range<u64>) -> io::Result<()> {
+        // Read before the lane is held: its own thread must not wait for that.
+        let mut load = Load::new(self.clone());
+        // What can't be read can be given up all the same.
+        load.tolerate(0..u64::MAX);
+        let mut chunks = Vec::new();
+        let mut at = range.start;
+        while at < range.end {
+            let take = |chunk: &Arc<Chunk>| {
+                chunks.push(chunk.clone());
+                chunk.end() < range.end
+            };
+            if self.cached(at, take) == Ok(true) {
+                at = chunks.last().map_or(range.end, |chunk| chunk.end());
+                continue;
+            }
+            match load.at(at)? {
+                Loaded::Chunk(chunk) => {
+                    at = chunk.end();
+                    chunks.push(chunk);
+                }
+                Loaded::Gap(to) => at = to,
+                Loaded::End => break,
+            }
+        }
+        let tenant = |position: u64| {
+            let at = chunks.partition_point(|chunk| chunk.end() <= position);
+            let chunk: &Arc<Chunk> = chunks.get(at)?;
+            let index = position.checked_sub(chunk.position())?;
+            chunk.tenants().get(usize::try_from(index).ok()?)
+        };
+        let mut lane = lock(lane);
+        let runs = [(range, Fate::Dropped)];
+        if let Some(letters) = &mut lane.dead {
+            letters.withdraw(&runs, &self.shared.reserve)?;
+        }
+        lane.settle(&runs, tenant, &self.shared.reserve)?;
+        lane.sync(&self.shared.reserve)?;
+        drop(lane);
+        self.moved();
+        Ok(())
+    }
+
+    /// Takes note of how far lanes have got, and lets go of what nobody needs.
+    pub(crate) fn moved(&self) {
+        let mut state = self.shared.lock();
+        if self.shared.release(&mut state) {
+            self.shared.room.notify_all();
+        }
+    }
+
+    /// Whether a lane has come so far that a segment could be removed if its cursor were durable.
+    pub(crate) fn worth_a_sync(&self, index: usize, cursor: u64) -> bool {
+        let state = self.shared.lock();
+        let durable = state.lanes.get(index).map_or(cursor, |slot| slot.durable);
+        let ends = state.segments.iter().skip(1).map(|segment| segment.first);
+        ends.take_while(|&end| end <= cursor).any(|end| end > durable)
+    }
+
+    /// Shows chunks to readers.
+    pub(crate) fn publish(&self, chunks: Vec<Chunk>) {
+        let mut state = self.shared.lock();
+        for chunk in chunks {
+            let tenants = chunk.tenants();
+            let mut counts = vec![0; tenants.values.len()];
+            for &code in &tenants.codes {
+                if let Some(count) = counts.get_mut(code as usize) {
+                    *count += 1;
+                }
+            }
+            for (tenant, count) in tenants.values.iter().zip(counts) {
+                match state.accepted.get_mut(&**tenant) {
+                    Some(sum) => *sum += count,
+                    None => drop(state.accepted.insert(tenant.to_string(), count)),
+                }
+            }
+            state.next = chunk.end();
+            state.weight += chunk.weight();
+            state.chunks.push_back(Arc::new(chunk));
+        }
+        self.shared.trim(&mut state);
+        state.wakers.iter().for_each(Thread::unpark);
+    }
+
+    pub(crate) fn add_segment(&self, first: u64, len: u64) {
+        let mut state = self.shared.lock();
+        // One that begins at the same place never had a record that anybody was told of.
+        if state.segments.back().is_some_and(|last| last.first == first) {
+            state.segments.pop_back();
+        }
+        state.segments.push_back(Segment { first, len });
+    }
+
+    pub(crate) fn set_segment_len(&self, len: u64) {
+        if let Some(segment) = self.shared.lock().segments.back_mut() {
+            segment.len = len;
+        }
+    }
+
+    /// The segment that holds the record at `position`, and the position behind its last record;
+    /// `None` where that record is not there yet, or the log is kept in memory.
+    pub(crate) fn segment(&self, position: u64) -> Option<(Segment, u64)> {
+        let state = self.shared.lock();
+        if position >= state.next {
+            return None;
+        }
+        let behind = state.segments.partition_point(|segment| segment.first <= position);
+        // Before the first: what was there is gone, and so the gap ends where that begins.
+        let at = behind.saturating_sub(1);
+        let end = state.segments.get(at + 1).map_or(state.next, |next| next.first);
+        state.segments.get(at).map(|segment| (*segment, end))
+    }
+
+    /// Gives the chunks in memory from the one that holds `position` on to `take`, until it has
+    /// enough. Returns false where `position` is not in memory.
+    pub(crate) fn cached(
+        &self,
+        position: u64,
+        mut take: impl FnMut(&Arc<Chunk>) -> bool,
+    ) -> Result<bool, End> {
+        let state = self.shared.lock();
+        if position >= state.next {
+            return Err(if state.closed { End::Closed } else { End::Open });
+        }
+        if state.chunks.front().is_none_or(|first| position < first.position()) {
+            return Ok(false);
+        }
+        let skip = state.chunks.partition_point(|chunk| chunk.end() <= position);
+        for chunk in state.chunks.range(skip..) {
+            if !take(chunk) {
+                break;
+            }
+        }
+        Ok(true)
+    }
+
+    pub(crate) fn open_segment(&self, first: u64) -> io::Result<Arc<dyn crate::StorageFile>> {
+        let storage = self.shared.storage.as_ref().ok_or(io::ErrorKind::Unsupported)?;
+        Ok(storage.open(&segment::name(first))?.into())
+    }
+
+    pub(crate) fn quarantine(
+        &self,
+        segment: u64,
+        file: &dyn crate::StorageFile,
+        damage: &Damage,
+    ) -> io::Result<()> {
+        match &self.shared.storage {
+            Some(storage) => quarantine::keep(&**storage, segment, file, damage),
+            None => Ok(()),
+        }
+    }
+
+    /// A lane has no reader any more.
+    pub(crate) fn detach(&self, index: usize) {
+        let mut state = self.shared.lock();
+        if let Some(slot) = state.lanes.get_mut(index) {
+            slot.attached = false;
+        }
+        if self.shared.storage.is_none() && self.shared.release(&mut state) {
+            self.shared.room.notify_all();
+        }
+    }
+}
+
+/// There is nothing at a position.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// Yet.
+    Open,
+    /// And never will be.
+    Closed,
+}
+
+/// What keeps a log from taking more.
+enum Holder {
+    /// Nobody: more than it may hold was to go in at once.
+    Nobody,
+    /// A sink whose policy is not to lose anything.
+    Reluctant(CommitError),
+    /// A sink that is past the oldest, which is not on disk for sure.
+    Unsynced(Arc<Mutex<Lane>>),
+    /// A sink that gives up its oldest.
+    Dropping { lane: Arc<Mutex<Lane>>, range: Range<u64> },
+}
+
+impl Shared {
+    /// The state behind the lock. A panic elsewhere leaves it whole: each change is finished before
+    /// anything that could panic.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn used(&self, state: &State) -> u64 {
+        match self.storage {
+            Some(_) => state.segments.iter().map(|segment| segment.len).sum(),
+            None => state.weight,
+        }
+    }
+
+    /// What can be let go at once, oldest first: where each begins and ends, and its bytes. The last
+    /// segment is not among them, since it is being written to.
+    fn units<'a>(&self, state: &'a State) -> Box<dyn Iterator<Item = (Range<u64>, u64)> + 'a> {
+        match self.storage {
+            Some(_) => {
+                let ends = state.segments.iter().skip(1).map(|segment| segment.first);
+                let with_end = state.segments.iter().zip(ends);
+                Box::new(with_end.map(|(segment, end)| (segment.first..end, segment.len)))
+            }
+            None => {
+                let range = |chunk: &Arc<Chunk>| chunk.position()..chunk.end();
+                Box::new(state.chunks.iter().map(move |chunk| (range(chunk), chunk.weight())))
+            }
+        }
+    }
+
+    /// Whether so many bytes more are too much, and who is to blame.
+    fn too_much(&self, state: &State, needed: u64) -> Option<Holder> {
+        let full = self.used(state).saturating_add(needed) > self.options.bytes;
+        let oldest = self.units(state).next();
+        let mut reluctant: Option<CommitError> = None;
+        for slot in &state.lanes {
+            let cursor = slot.cursor;
+            let holds = |(range, _): &(Range<u64>, u64)| range.end > cursor;
+            let mut left = self.units(state).filter(holds);
+            let Some((first, bytes)) = left.next() else { continue };
+            let bytes = bytes + left.map(|(_, bytes)| bytes).sum::<u64>();
+            let to_blame = full && oldest.as_ref().is_some_and(|(range, _)| range.end > cursor);
+            if !to_blame && bytes.saturating_add(needed) <= slot.max_pending {
+                continue;
+            }
+            if slot.when_full == WhenFull::DropOldest {
+                let lane = slot.lane.clone();
+                return Some(Holder::Dropping { lane, range: cursor..first.end });
+            }
+            let reject = slot.when_full == WhenFull::Reject;
+            let worse = match &reluctant {
+                Some(CommitError::Full { reject: known, .. }) => reject && !known,
+                _ => true,
+            };
+            if worse {
+                let sink = slot.sink.clone();
+                let pending = state.next.saturating_sub(cursor);
+                reluctant = Some(CommitError::Full { sink, pending, reject });
+            }
+        }
+        if let Some(full) = reluctant {
+            return Some(Holder::Reluctant(full));
+        }
+        if !full {
+            return None;
+        }
+        let behind =
+            |slot: &&Slot| oldest.as_ref().is_some_and(|(range, _)| range.end > slot.durable);
+        // With nobody to blame there is nothing that could be let go.
+        Some(
+            state
+                .lanes
+                .iter()
+                .find(behind)
+                .map_or(Holder::Nobody, |slot| Holder::Unsynced(slot.lane.clone())),
+        )
+    }
+
+    /// Lets go of what every lane is past. A segment goes only once every cursor that is past it is
+    /// on disk for sure.
+    fn release(&self, state: &mut State) -> bool {
+        for slot in &mut state.lanes {
+            // Whoever holds the lane will come here afterwards.
+            if let Ok(lane) = slot.lane.try_lock() {
+                slot.cursor = lane.state().cursor;
+                slot.durable = lane.durable();
+            }
+        }
+        self.trim(state);
+        let relevant = |slot: &&Slot| self.storage.is_some() || slot.attached;
+        let lanes = state.lanes.iter().filter(relevant);
+        let floor = lanes.map(|slot| slot.durable).min().unwrap_or(state.next);
+        let mut released = false;
+        match &self.storage {
+            Some(storage) => {
+                while state.segments.get(1).is_some_and(|next| next.first <= floor)
+                    && let Some(segment) = state.segments.front()
+                    && storage.remove(&segment::name(segment.first)).is_ok()
+                {
+                    state.segments.pop_front();
+                    released = true;
+                }
+                if released {
+                    // Should the removal be undone by a crash, the next start removes them again.
+                    drop(storage.sync_directory());
+                    drop(self.reserve.restore());
+                }
+            }
+            None => {
+                while state.chunks.front().is_some_and(|chunk| chunk.end() <= floor)
+                    && let Some(chunk) = state.chunks.pop_front()
+                {
+                    state.weight -= chunk.weight();
+                    released = true;
+                }
+            }
+        }
+        released
+    }
+
+    /// Keeps what is in memory below its bound, where it is on disk as well.
+    fn trim(&self, state: &mut State) {
+        if self.storage.is_none() {
+            if state.lanes.iter().all(|slot| !slot.attached) {
+                state.chunks.clear();
+                state.weight = 0;
+            }
+            return;
+        }
+        let attached = state.lanes.iter().filter(|slot| slot.attached);
+        let floor = attached.map(|slot| slot.cursor).min().unwrap_or(state.next);
+        while let Some(chunk) = state.chunks.front()
+            && (state.weight > self.options.memory || chunk.end() <= floor)
+        {
+            state.weight -= chunk.weight();
+            state.chunks.pop_front();
+        }
+    }
+}
+
+pub(crate) fn lock(lane: &Mutex<Lane>) -> MutexGuard<'_, Lane> {
+    lane.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl fmt::Debug for Log {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Log").field("stream", &self.stream()).finish_non_exhaustive()
+    }
+}
