@@ -17,7 +17,7 @@ struct Arrow {
     never: &'static [&'static str],
 }
 
-const ARROWS: [Arrow; 4] = [
+const ARROWS: [Arrow; 5] = [
     Arrow {
         workspace: "Cargo.toml",
         package: "wasink-record",
@@ -34,6 +34,12 @@ const ARROWS: [Arrow; 4] = [
         workspace: "Cargo.toml",
         package: "wasink-chassis",
         own: &["wasink-record", "wasink-journal"],
+        never: &["axum", "hyper", "wasmtime"],
+    },
+    Arrow {
+        workspace: "Cargo.toml",
+        package: "wasink-serve",
+        own: &["wasink-record", "wasink-journal", "wasink-chassis"],
         never: &["wasmtime"],
     },
     Arrow {
@@ -174,6 +180,8 @@ mod tests {
         assert_eq!(reached("wasink-record", "tracing v0.1.0\n").len(), 1);
         assert_eq!(reached("wasink-journal", "wasink-chassis v0.1.0\n").len(), 1);
         assert_eq!(reached("wasink-chassis", "wasmtime-environ v48.0.8\n").len(), 1);
+        assert_eq!(reached("wasink-chassis", "hyper-util v0.1.21\n").len(), 1);
+        assert_eq!(reached("wasink-serve", "wasmtime v48.0.8\nwasink-wasm v0.1.0\n").len(), 2);
         assert_eq!(reached("wasink-guest", "wasink-record v0.1.0\n").len(), 1);
     }
 }
