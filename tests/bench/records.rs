@@ -136,9 +136,9 @@ impl Linked {
     /// The batch, for a sink that reads columns.
     pub(crate) fn columns(batch: Arc<Batch>) -> Self {
         // From another batch of the same records, so that this one's columns are still to be made.
-        let records = batch.records().cloned().collect();
+        let records = batch.records().map(|all| all.cloned().collect()).unwrap_or_default();
         let other = Batch::of(batch.stream(), batch.position(), records, "wasink/bench");
-        let columns = other.and_then(|other| other.usage_columns()).map(|columns| {
+        let columns = other.and_then(|other| other.usage_columns().ok()?).map(|columns| {
             let columns = wasink_journal::UsageColumns::clone(&columns);
             let dictionary = |column: wasink_journal::DictionaryColumn| {
                 wasink_guest::DictionaryColumn { values: column.values, codes: column.codes }
@@ -185,16 +185,18 @@ impl native::Records for Linked {
     }
 
     fn ids(&self) -> Vec<String> {
-        self.batch.records().map(|stamped| stamped.id.to_string()).collect()
+        self.batch.ids().map(|id| id.to_string()).collect()
     }
 
     fn encode(&self, encoding: wasink_guest::Encoding) -> native::Bytes {
-        native::Bytes::new(self.batch.encode(match encoding {
+        let bytes = self.batch.encode(match encoding {
             wasink_guest::Encoding::Jsonl => Encoding::Jsonl,
             wasink_guest::Encoding::JsonArray => Encoding::JsonArray,
             wasink_guest::Encoding::CloudeventsBatch => Encoding::CloudEventsBatch,
             wasink_guest::Encoding::CloudeventsJsonl => Encoding::CloudEventsJsonl,
-        }))
+        });
+        // These records were never on a disk, so there is none that can't be read.
+        native::Bytes::new(bytes.unwrap_or_default())
     }
 
     fn usage_columns(&self) -> Result<Arc<wasink_guest::UsageColumns>, WrongStream> {

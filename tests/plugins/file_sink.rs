@@ -49,7 +49,7 @@ fn envelopes_carry_the_id_and_the_record() {
     open(directory.path(), &settings).write(&batch).unwrap();
     let text = std::fs::read_to_string(directory.path().join("a/b.jsonl")).unwrap();
     assert_eq!(text.lines().count(), 2);
-    for ((envelope, stamped), n) in text.lines().zip(batch.records()).zip(0..) {
+    for ((envelope, stamped), n) in text.lines().zip(batch.records().unwrap()).zip(0..) {
         let envelope: Json = serde_json::from_str(envelope).unwrap();
         assert_eq!(envelope["specversion"], "1.0");
         assert_eq!(envelope["id"], stamped.id.to_string());
@@ -185,7 +185,7 @@ fn a_rotated_file_is_left_alone_until_it_has_settled() {
 fn run_with_full_disk(directory: &Path, plugin: &str, settings: &str) -> Command {
     let config = directory.join("wasink.toml");
     let text = format!(
-        "plugin_dirs = ['{}']\n[usage]\nsink = 'nop'\n[[sink]]\nname = 'full'\n\
+        "plugin_dirs = ['{}']\njournal.durability = 'memory'\n[usage]\nsink = 'nop'\n[[sink]]\nname = 'full'\n\
          plugin = '{plugin}'\nstreams = ['usage']\nsettings = {{ {settings} }}\n",
         directory.join("plugins").display()
     );

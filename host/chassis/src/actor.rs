@@ -1,15 +1,19 @@
 //! One sink at work: a thread that reads its streams' logs and delivers to its instance.
 
+use std::io;
+use std::ops::Range;
+use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use wasink_journal::{BatchLimits, MemoryLog, Next, Reader};
+use wasink_journal::{Batch, BatchLimits, DeadLetter, Fate, Log, Next, Reader};
+use wasink_record::Timestamp;
 
-use crate::delivery::{Delivery, OutOfTime, Patience};
-use crate::ledger::LaneCounts;
-use crate::logger::Level;
+use crate::delivery::{Books, Delivery, OutOfTime, Patience};
+use crate::ledger::add;
+use crate::logger::{Level, Line, Logger};
 use crate::plugin::{CallError, Captured, Interrupter};
 use crate::status::{SinkState, StateCell};
 
@@ -20,11 +24,83 @@ const FLUSH_AFTER: Duration = Duration::from_secs(1);
 /// compressing old files, gets on.
 const FLUSH_AGAIN: Duration = Duration::from_secs(10);
 
+/// A disk that can't be read is tried again after this, and so often before what it does not give is
+/// taken for lost.
+const READ_AGAIN: Duration = Duration::from_secs(1);
+const READS: u32 = 5;
+
 /// One stream of a sink.
 pub(crate) struct Lane {
     pub(crate) reader: Reader,
     pub(crate) limits: BatchLimits,
-    pub(crate) counts: Arc<LaneCounts>,
+    /// How often a call had to be tried again.
+    pub(crate) retries: Arc<AtomicU64>,
+    /// Reads in a row that failed.
+    pub(crate) unread: u32,
+}
+
+/// The lanes of a sink.
+struct Lanes {
+    lanes: Vec<Lane>,
+    sink: String,
+    logger: Arc<dyn Logger>,
+    /// Whether it has been said that the journal can't be written.
+    complained: bool,
+}
+
+impl Lanes {
+    /// Tells of a journal that can't be written, once, and of its coming back.
+    fn complain(&mut self, written: &io::Result<()>) {
+        let failed = written.is_err();
+        if failed == self.complained {
+            return;
+        }
+        self.complained = failed;
+        let (level, message, reason) = match written {
+            Ok(()) => (Level::Info, "what became of records is written down again", String::new()),
+            Err(error) => (
+                Level::Error,
+                "can't write down what became of records; after a crash they would come again",
+                error.to_string(),
+            ),
+        };
+        let fields = [("reason".to_owned(), reason.into())];
+        let fields = if failed { &fields[..] } else { &[] };
+        self.logger.log(&Line { level, sink: Some(&self.sink), message, fields });
+    }
+
+    /// Brings to the disk what became of records.
+    fn sync(&mut self) {
+        for lane in 0..self.lanes.len() {
+            let synced = self.lanes.get_mut(lane).map_or(Ok(()), |lane| lane.reader.sync());
+            self.complain(&synced);
+        }
+    }
+}
+
+impl Books for Lanes {
+    fn settle(
+        &mut self,
+        lane: usize,
+        batch: &Batch,
+        runs: &[(Range<u64>, Fate)],
+        dead: Vec<DeadLetter>,
+    ) {
+        let Some(lane) = self.lanes.get_mut(lane) else { return };
+        let written = lane.reader.settle(batch, runs, dead);
+        self.complain(&written);
+    }
+
+    fn doubt(&mut self, lane: usize, batch: &Batch, since: Timestamp) -> io::Result<()> {
+        let Some(lane) = self.lanes.get_mut(lane) else { return Ok(()) };
+        lane.reader.doubt(batch.position()..batch.end(), since.unix_nanos())
+    }
+
+    fn retried(&mut self, lane: usize) {
+        if let Some(lane) = self.lanes.get(lane) {
+            add(&lane.retries, 1);
+        }
+    }
 }
 
 /// What other threads ask of a sink's thread.
@@ -48,10 +124,16 @@ const REQUESTS: usize = 16;
 
 impl Actor {
     /// Starts the thread. It works until the logs of all its lanes have ended.
-    pub(crate) fn start(delivery: Delivery, lanes: Vec<Lane>) -> std::io::Result<Self> {
+    pub(crate) fn start(delivery: Delivery, lanes: Vec<Lane>) -> io::Result<Self> {
         let (requests, inbox) = sync_channel(REQUESTS);
         let deadline = Arc::new(Mutex::new(None));
         let interrupter = delivery.plugin.interrupter();
+        let lanes = Lanes {
+            lanes,
+            sink: delivery.sink.clone(),
+            logger: delivery.logger(),
+            complained: false,
+        };
         let mut work = Work { delivery, lanes, deadline: Watch(deadline.clone()), inbox };
         let thread = thread::Builder::new()
             .name(format!("sink-{}", work.delivery.sink))
@@ -104,7 +186,7 @@ const JOIN_POLL: Duration = Duration::from_millis(1);
 /// What a sink's thread owns.
 struct Work {
     delivery: Delivery,
-    lanes: Vec<Lane>,
+    lanes: Lanes,
     deadline: Watch,
     inbox: Receiver<Request>,
 }
@@ -154,8 +236,8 @@ impl Work {
     fn run(&mut self) {
         let _ended = Ended(self.delivery.state.clone());
         // On this thread, so that appends wake it.
-        let logs = self.lanes.iter().map(|lane| lane.reader.log());
-        logs.for_each(MemoryLog::wake_this_thread);
+        let logs = self.lanes.lanes.iter().map(|lane| lane.reader.log());
+        logs.for_each(Log::wake_this_thread);
         let outcome = self.work();
         self.end(outcome);
     }
@@ -168,13 +250,16 @@ impl Work {
                 Round::Delivered => unflushed = Some(Instant::now() + FLUSH_AFTER),
                 Round::Over => return Ok(()),
                 Round::Nothing { due } => {
+                    self.delivery.settle_up(&mut self.lanes, &mut self.deadline)?;
                     let now = Instant::now();
                     if unflushed.is_some_and(|flush| flush <= now) {
                         unflushed = Some(now + FLUSH_AGAIN);
                         self.flush();
+                        self.lanes.sync();
                         continue;
                     }
-                    self.deadline.park(due.into_iter().chain(unflushed).min())?;
+                    let deferred = self.delivery.deferred_until();
+                    self.deadline.park(due.into_iter().chain(unflushed).chain(deferred).min())?;
                 }
             }
         }
@@ -183,12 +268,28 @@ impl Work {
     /// Delivers one batch of each lane that has one due.
     fn round(&mut self) -> Result<Round, OutOfTime> {
         let mut round = Round::Over;
-        for lane in &mut self.lanes {
+        if self.delivery.deliver_deferred(&mut self.lanes, &mut self.deadline)? {
+            round = Round::Delivered;
+        } else if let Some(due) = self.delivery.deferred_until() {
+            round = Round::Nothing { due: Some(due) };
+        }
+        for index in 0..self.lanes.lanes.len() {
+            let Some(lane) = self.lanes.lanes.get_mut(index) else { break };
             match (lane.reader.next(&lane.limits), &mut round) {
                 (Next::Batch(batch), _) => {
-                    let end = batch.end();
-                    self.delivery.deliver(batch, &lane.counts, &mut self.deadline)?;
-                    lane.reader.commit(end);
+                    lane.unread = 0;
+                    lane.reader.pass(batch.end());
+                    let doubt = lane.reader.doubtful(&batch).map(Timestamp::from_unix_nanos);
+                    let (books, patience) = (&mut self.lanes, &mut self.deadline);
+                    self.delivery.deliver(index, batch, doubt, books, patience)?;
+                    round = Round::Delivered;
+                }
+                (Next::Damaged(range), _) => {
+                    self.give_up(index, range);
+                    round = Round::Delivered;
+                }
+                (Next::Failed(error), _) => {
+                    self.unreadable(index, &error)?;
                     round = Round::Delivered;
                 }
                 (Next::End, _) | (_, Round::Delivered) => {}
@@ -198,7 +299,45 @@ impl Work {
                 (Next::Wait(until), _) => round = Round::Nothing { due: Some(until) },
             }
         }
+        if matches!(round, Round::Over) {
+            self.delivery.settle_up(&mut self.lanes, &mut self.deadline)?;
+        }
         Ok(round)
+    }
+
+    /// Goes on behind records that the journal does not hold any more.
+    fn give_up(&mut self, lane: usize, range: Range<u64>) {
+        let Some(lane) = self.lanes.lanes.get_mut(lane) else { return };
+        self.delivery.log(
+            Level::Error,
+            "records are damaged in the journal and can't be delivered; what is left of them is \
+             beside it, in files named `quarantine-`",
+            &[
+                ("stream", lane.reader.log().stream().as_str().into()),
+                ("first_position", range.start.into()),
+                ("records", (range.end - range.start).into()),
+            ],
+        );
+        let written = lane.reader.give_up(range);
+        self.lanes.complain(&written);
+    }
+
+    /// The disk could not be read: waits, and after some times takes it for what it is.
+    fn unreadable(&mut self, lane: usize, error: &io::Error) -> Result<(), OutOfTime> {
+        let Some(lane) = self.lanes.lanes.get_mut(lane) else { return Ok(()) };
+        lane.unread += 1;
+        let reason = format!("can't read the journal: {error}");
+        if lane.unread == 1 {
+            self.delivery.log(Level::Error, "can't read", &[("reason", reason.as_str().into())]);
+        }
+        let failures = lane.unread;
+        if failures >= READS {
+            lane.unread = 0;
+            lane.reader.skip_unreadable();
+            return Ok(());
+        }
+        self.delivery.state.set(SinkState::Retrying { failures, reason });
+        self.deadline.wait(Instant::now() + READ_AGAIN)
     }
 
     fn answer(&mut self) {
@@ -225,6 +364,7 @@ impl Work {
     }
 
     fn end(&mut self, outcome: Result<(), OutOfTime>) {
+        self.lanes.sync();
         if outcome.is_ok() {
             self.flush();
             if let Err(error) = self.delivery.close() {

@@ -1,23 +1,26 @@
 //! The whole: opened from a configuration, emitted to, closed.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use wasink_journal::{BatchLimits, MemoryLog};
+use wasink_journal::{
+    BatchLimits, Directory, Durability, Log, LogOptions, Reader, Recovered, Writer,
+};
 use wasink_record::{
-    Clock, CloudEvent, ControlEvent, Entry, IdSource, Record, Stream, SystemClock, UsageEvent,
+    Clock, CloudEvent, ControlEvent, Entry, IdSource, Record, Stream, SystemClock, Timestamp,
+    UsageEvent,
 };
 
 use crate::actor::{Actor, Lane, Request};
-use crate::config::{Config, ConfigErrors, OnOpenFailure, SinkConfig, check_settings};
-use crate::delivery::Delivery;
+use crate::config::{Config, ConfigErrors, OnOpenFailure, Order, SinkConfig, check_settings};
+use crate::delivery::{Delivery, DeliveryParts};
 use crate::directory::open_private;
 use crate::error::{OpenError, SinkProblem};
-use crate::intake::Intake;
-use crate::ledger::{LaneCounts, LaneLedger, balance};
+use crate::intake::{self, Intake};
+use crate::ledger::{LaneLedger, balance};
 use crate::logger::{Level, Line, Logger, TracingLogger};
 use crate::plugin::{Captured, Grants, OpenRequest, PluginVersion, Plugins, SinkPlugin};
 use crate::recorder::Recorder;
@@ -41,6 +44,9 @@ pub const DROP_DEADLINE: Duration = Duration::from_secs(5);
 /// better than a program that can't end.
 const INTERRUPT_GRACE: Duration = Duration::from_secs(1);
 
+/// How often a closing chassis looks whether what was accepted is in the journal.
+const MOVER_POLL: Duration = Duration::from_millis(1);
+
 /// Stands for deadlines that are too far away to be told.
 const LONGEST_DEADLINE: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
@@ -50,15 +56,32 @@ struct Door {
     mover: Mutex<Option<JoinHandle<()>>>,
 }
 
+/// The journal of a stream, opened.
+struct Opening {
+    log: Log,
+    writer: Writer,
+    beginning: u64,
+}
+
 /// A sink of the configuration.
 struct Sink {
     name: String,
     plugin: String,
     version: Option<PluginVersion>,
     state: Arc<StateCell>,
-    lanes: Vec<(Stream, Arc<LaneCounts>)>,
+    lanes: Vec<KnownLane>,
     /// Absent where the sink did not open.
     actor: Option<Actor>,
+    /// Its readers, where nobody reads: they keep its place.
+    #[expect(dead_code, reason = "they are kept for their place")]
+    idle: Vec<Reader>,
+}
+
+/// What is known of a lane from outside.
+struct KnownLane {
+    log: Log,
+    beginning: u64,
+    retries: Arc<AtomicU64>,
 }
 
 /// What a chassis is joined with, besides its configuration.
@@ -107,15 +130,12 @@ impl Chassis {
         let (seed, epoch) = random.split_at(8);
         let seed = seed.iter().fold(0, |seed, &byte| seed << 8 | u64::from(byte));
         let ids = Arc::new(IdSource::new(seed));
-        let now = parts.clock.now();
-        let epoch = format!(
-            "{}-{}",
-            ids.next(now),
-            epoch.iter().map(|byte| format!("{byte:02x}")).collect::<String>()
-        );
-
+        let epoch = self::epoch(&ids, parts.clock.now(), epoch);
+        check_names(config, parts)?;
+        // Before the sinks: two processes must not have one data directory.
+        let journals = open_journals(config, parts)?;
         let opened = open_sinks(config, parts, &epoch)?;
-        start(config, parts, epoch, &ids, opened)
+        start(config, parts, epoch, &ids, journals, opened)
     }
 
     /// Records the endpoints of billable intervals.
@@ -152,12 +172,6 @@ impl Chassis {
             let lanes = sinks.iter_mut().flat_map(|sink| &mut sink.lanes);
             let mut lanes: Vec<_> = lanes.filter(|lane| lane.stream == stream.stream).collect();
             balance(stream, &mut lanes);
-        }
-        for (sink, status) in self.sinks.iter().zip(&mut sinks) {
-            if sink.actor.is_none() {
-                // Nobody will ever deal with these.
-                status.lanes.iter_mut().for_each(LaneLedger::drop_pending);
-            }
         }
         Status { epoch: self.epoch.clone(), streams, sinks }
     }
@@ -196,12 +210,15 @@ impl Chassis {
             actor.join(deadline + INTERRUPT_GRACE);
         }
         for door in self.doors.values() {
+            let mut mover = door.mover.lock().unwrap_or_else(PoisonError::into_inner);
+            let Some(mover) = mover.take() else { continue };
+            while !mover.is_finished() && Instant::now() < deadline {
+                std::thread::park_timeout(MOVER_POLL);
+            }
             // With nobody left to read, a mover that waits for room would wait for ever.
             door.intake.abandon();
-            let mut mover = door.mover.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(mover) = mover.take() {
-                drop(mover.join());
-            }
+            // A panic in the thread has been printed; there is nothing to add.
+            drop(mover.join());
         }
         let status = self.status();
         self.log_pending(&status);
@@ -223,7 +240,7 @@ impl Chassis {
                 self.logger.log(&Line {
                     level: Level::Error,
                     sink: Some(&sink.name),
-                    message: "closed with records that are not delivered",
+                    message: "closed with records that are not delivered yet",
                     fields: &[
                         ("stream".to_owned(), lane.stream.as_str().into()),
                         ("records".to_owned(), lane.pending.into()),
@@ -242,8 +259,16 @@ impl Sink {
             plugin: self.plugin.clone(),
             version: self.version.clone(),
             state: self.state.get(),
-            lanes: self.lanes.iter().map(|(stream, counts)| counts.ledger(*stream)).collect(),
+            lanes: self.lanes.iter().filter_map(|lane| lane.ledger(&self.name)).collect(),
         }
+    }
+}
+
+impl KnownLane {
+    fn ledger(&self, sink: &str) -> Option<LaneLedger> {
+        let lane = self.log.lane(sink)?;
+        let retries = self.retries.load(Ordering::Relaxed);
+        Some(LaneLedger::new(self.log.stream(), &lane, self.beginning, retries))
     }
 }
 
@@ -308,7 +333,6 @@ fn open_sinks<'a>(
     parts: &Parts,
     epoch: &str,
 ) -> Result<Vec<Opened<'a>>, OpenError> {
-    check_names(config, parts)?;
     let mut opened = Vec::new();
     let mut problems = Vec::new();
     for sink in &config.sinks {
@@ -320,7 +344,13 @@ fn open_sinks<'a>(
     if problems.is_empty() { Ok(opened) } else { Err(OpenError::Sinks(problems)) }
 }
 
-fn open_sink(
+/// The name of a start: no other has the same.
+pub(crate) fn epoch(ids: &IdSource, now: Timestamp, random: &[u8]) -> String {
+    let random: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{}-{random}", ids.next(now))
+}
+
+pub(crate) fn open_sink(
     config: &Config,
     sink: &SinkConfig,
     parts: &Parts,
@@ -341,15 +371,82 @@ fn open_sink(
     parts.plugins.open(request).map_err(|e| SinkProblem::plugin(sink, e))
 }
 
+/// Opens the journals of the streams that somebody takes.
+fn open_journals(config: &Config, parts: &Parts) -> Result<BTreeMap<Stream, Opening>, OpenError> {
+    let source: Arc<str> = format!("wasink/{}", config.node_id).into();
+    let mut journals = BTreeMap::new();
+    for stream in Stream::ALL {
+        let taken = config.sinks.iter().any(|sink| sink.streams.contains(&stream));
+        let Some(journal) = config.journal(stream).filter(|_| taken) else { continue };
+        let options = LogOptions {
+            stream,
+            source: source.clone(),
+            durability: journal.durability,
+            bytes: journal.bytes.get(),
+            segment_bytes: journal.segment.get(),
+            memory: config.queue.bytes.get(),
+        };
+        if journal.durability == Durability::Memory {
+            // Positions only ever grow, also from one start to the next: plugins rely on it.
+            let beginning = u64::try_from(parts.clock.now().unix_nanos() / 1000).unwrap_or(0);
+            let options = LogOptions { bytes: config.queue.bytes.get(), ..options };
+            let (log, writer) = Log::in_memory(options, beginning);
+            journals.insert(stream, Opening { log, writer, beginning });
+            continue;
+        }
+        let problem = |source| OpenError::Journal { directory: journal.directory.clone(), source };
+        let directory = open_private(&journal.directory).map_err(|error| problem(error.into()))?;
+        let storage = Arc::new(Directory::new(directory));
+        let (log, writer, recovered) = Log::open(storage, options).map_err(problem)?;
+        tell_recovered(stream, &recovered, parts);
+        journals.insert(stream, Opening { log, writer, beginning: 0 });
+    }
+    Ok(journals)
+}
+
+/// Says what a journal was found to hold, where there is something to say.
+fn tell_recovered(stream: Stream, recovered: &Recovered, parts: &Parts) {
+    let say = |level, message, fields: &[(&str, u64)]| {
+        let name = ("stream".to_owned(), stream.as_str().into());
+        let fields = fields.iter().map(|(key, count)| ((*key).to_owned(), (*count).into()));
+        let fields: Vec<_> = std::iter::once(name).chain(fields).collect();
+        parts.logger.log(&Line { level, sink: None, message, fields: &fields });
+    };
+    for (sink, pending) in recovered.pending.iter().filter(|(_, pending)| *pending > 0) {
+        parts.logger.log(&Line {
+            level: Level::Info,
+            sink: Some(sink),
+            message: "going on with records from before",
+            fields: &[
+                ("stream".to_owned(), stream.as_str().into()),
+                ("records".to_owned(), (*pending).into()),
+            ],
+        });
+    }
+    if recovered.unfinished {
+        let message = "the last write was not finished; nobody was told that it was";
+        say(Level::Info, message, &[]);
+    }
+    if recovered.damaged_bytes > 0 {
+        let message = "the journal's end is damaged; what is left of it is beside it, in files \
+                       named `quarantine-`";
+        say(Level::Error, message, &[("bytes", recovered.damaged_bytes)]);
+    }
+    if recovered.damaged_lines > 0 {
+        let message = "notes of what became of records are damaged: those records come again";
+        say(Level::Error, message, &[("notes", recovered.damaged_lines)]);
+    }
+}
+
 /// Opens the doors of the streams that somebody takes, and starts the sinks.
 fn start(
     config: &Config,
     parts: &Parts,
     epoch: String,
     ids: &Arc<IdSource>,
+    mut journals: BTreeMap<Stream, Opening>,
     opened: Vec<Opened<'_>>,
 ) -> Result<Chassis, OpenError> {
-    let source: Arc<str> = format!("wasink/{}", config.node_id).into();
     let mut chassis = Chassis {
         epoch,
         doors: BTreeMap::new(),
@@ -357,71 +454,103 @@ fn start(
         logger: parts.logger.clone(),
         closed: AtomicBool::new(false),
     };
+    // Every lane is there before the first record is.
+    let mut places = Vec::new();
     for Opened { config: sink, result } in opened {
         let mut lanes = Vec::new();
-        let mut streams = Vec::new();
-        for &stream in &sink.streams {
-            // Also for a sink that is left out: what it would have had is counted.
-            let log = match chassis.doors.get(&stream) {
-                Some(door) => door.intake.log().clone(),
-                None => {
-                    let log = MemoryLog::new(stream, config.queue.bytes, source.clone());
-                    let records = config.queue.records;
-                    let clock = parts.clock.clone();
-                    let (intake, mover) =
-                        Intake::open(stream, records, log.clone(), ids.clone(), clock)
-                            .map_err(OpenError::System)?;
-                    let mover = Mutex::new(Some(mover));
-                    chassis.doors.insert(stream, Door { intake, mover });
-                    log
-                }
-            };
+        let mut known = Vec::new();
+        for stream in &sink.streams {
+            let Some(Opening { log, beginning, .. }) = journals.get(stream) else { continue };
+            let problem = |source| SinkProblem::Lane { sink: sink.name.clone(), source };
+            let reader = log
+                .reader(&sink.name, sink.when_full, sink.max_pending.get())
+                .map_err(|error| OpenError::Sinks(vec![problem(error)]))?;
             let limits = BatchLimits {
                 records: sink.batch.records,
                 bytes: sink.batch.bytes,
                 age: sink.batch.age,
             };
-            let counts = Arc::new(LaneCounts::default());
-            streams.push((stream, counts.clone()));
-            lanes.push(Lane { reader: log.reader(), limits, counts });
+            let retries = Arc::new(AtomicU64::new(0));
+            let beginning = *beginning;
+            known.push(KnownLane { log: log.clone(), beginning, retries: retries.clone() });
+            lanes.push(Lane { reader, limits, retries, unread: 0 });
         }
-        chassis.sinks.push(start_sink(sink, result, lanes, streams, parts)?);
+        places.push((sink, result, lanes, known));
+    }
+    for (stream, Opening { log, writer, beginning }) in std::mem::take(&mut journals) {
+        tell_orphans(stream, &log, parts);
+        let Some(journal) = config.journal(stream) else { continue };
+        let options = intake::Options {
+            queue: config.queue.records,
+            waiting: config.queue.bytes.get(),
+            record: usize::try_from(journal.record.get()).unwrap_or(usize::MAX),
+            window: journal.window,
+            ids: ids.clone(),
+            clock: parts.clock.clone(),
+            logger: parts.logger.clone(),
+        };
+        let (intake, mover) =
+            Intake::open(writer, beginning, options).map_err(OpenError::System)?;
+        let mover = Mutex::new(Some(mover));
+        chassis.doors.insert(stream, Door { intake, mover });
+    }
+    for (sink, result, lanes, known) in places {
+        chassis.sinks.push(start_sink(sink, result, lanes, known, parts)?);
     }
     Ok(chassis)
+}
+
+/// Says which records nobody is there for any more.
+fn tell_orphans(stream: Stream, log: &Log, parts: &Parts) {
+    for (sink, records) in log.orphans().into_iter().filter(|(_, records)| *records > 0) {
+        parts.logger.log(&Line {
+            level: Level::Warn,
+            sink: Some(&sink),
+            message: "this sink is not configured any more, and has records that are not \
+                      delivered; they are kept until their room is needed",
+            fields: &[
+                ("stream".to_owned(), stream.as_str().into()),
+                ("records".to_owned(), records.into()),
+            ],
+        });
+    }
 }
 
 fn start_sink(
     config: &SinkConfig,
     result: Result<Box<dyn SinkPlugin>, SinkProblem>,
     lanes: Vec<Lane>,
-    streams: Vec<(Stream, Arc<LaneCounts>)>,
+    known: Vec<KnownLane>,
     parts: &Parts,
 ) -> Result<Sink, OpenError> {
     let name = config.name.clone();
-    let (version, state, actor) = match result {
+    let (version, state, actor, idle) = match result {
         Ok(plugin) => {
             let version = plugin.version();
             let state = Arc::new(StateCell::new(SinkState::Working));
-            let delivery = Delivery::new(
-                name.clone(),
-                config.plugin.clone(),
+            let delivery = Delivery::new(DeliveryParts {
+                sink: name.clone(),
+                name: config.plugin.clone(),
                 plugin,
-                state.clone(),
-                parts.logger.clone(),
-            );
+                state: state.clone(),
+                logger: parts.logger.clone(),
+                clock: parts.clock.clone(),
+                ordered: config.order == Order::Held,
+            });
             let actor = Actor::start(delivery, lanes).map_err(OpenError::System)?;
-            (Some(version), state, Some(actor))
+            (Some(version), state, Some(actor), Vec::new())
         }
         Err(problem) => {
             let reason = problem.to_string();
             parts.logger.log(&Line {
                 level: Level::Warn,
                 sink: Some(&name),
-                message: "sink did not open, going on without it",
+                message: "sink did not open, going on without it; its records are kept for it",
                 fields: &[("reason".to_owned(), reason.clone().into())],
             });
-            (None, Arc::new(StateCell::new(SinkState::Degraded { reason })), None)
+            let idle = lanes.into_iter().map(|lane| lane.reader).collect();
+            (None, Arc::new(StateCell::new(SinkState::Degraded { reason })), None, idle)
         }
     };
-    Ok(Sink { name, plugin: config.plugin.to_string(), version, state, lanes: streams, actor })
+    Ok(Sink { name, plugin: config.plugin.to_string(), version, state, lanes: known, actor, idle })
 }

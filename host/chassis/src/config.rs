@@ -26,6 +26,7 @@
 use std::{
     fs::File,
     io::Read,
+    net::SocketAddr,
     num::{NonZeroU32, NonZeroU64},
     path::{Path, PathBuf},
     sync::Arc,
@@ -33,6 +34,7 @@ use std::{
 };
 
 use serde_json::{Map, Value};
+use wasink_journal::{Durability, WhenFull};
 use wasink_record::Stream;
 
 mod check;
@@ -61,7 +63,7 @@ pub use self::{
     name::{PluginName, PluginNameError},
     overrides::{CONFIG_VARIABLE, Flag},
     plugins::check_settings,
-    raw::{LogFormat, LogLevel, OnOpenFailure},
+    raw::{LogFormat, LogLevel, OnOpenFailure, Order},
     reference::reference,
     schema::schema,
     units::parse_duration,
@@ -96,6 +98,10 @@ pub struct Config {
     pub log: LogConfig,
     /// The queue that each stream has.
     pub queue: QueueLimits,
+    /// Where `wasink serve` takes records.
+    pub listen: ListenConfig,
+    /// The journal of each stream.
+    pub journals: [JournalConfig; 4],
     /// Every sink. Those of `[metering]` and `[usage]` come first, then those that keep a stream
     /// which no `[[sink]]` takes, then each `[[sink]]` in the file's order.
     pub sinks: Vec<SinkConfig>,
@@ -124,6 +130,38 @@ pub struct QueueLimits {
     pub records: NonZeroU32,
     /// The most bytes in it, as the wire format counts them.
     pub bytes: NonZeroU64,
+}
+
+/// Where records are taken from other processes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ListenConfig {
+    /// Over HTTP.
+    pub http: Option<SocketAddr>,
+    /// Over HTTP on a Unix socket.
+    pub socket: Option<PathBuf>,
+    /// The file with the token that requests over TCP must carry.
+    pub token_file: Option<PathBuf>,
+}
+
+/// The journal of one stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct JournalConfig {
+    /// The stream.
+    pub stream: Stream,
+    /// Where it is kept.
+    pub directory: PathBuf,
+    /// What an accepted record survives.
+    pub durability: Durability,
+    /// The most that it may hold, in bytes of its files.
+    pub bytes: NonZeroU64,
+    /// The length of its files, in bytes.
+    pub segment: NonZeroU64,
+    /// The longest record, in bytes of its wire format.
+    pub record: NonZeroU64,
+    /// How long it waits for more records before it syncs again.
+    pub window: Duration,
 }
 
 /// When a batch is full: at the first of these.
@@ -159,6 +197,12 @@ pub struct SinkConfig {
     pub batch: BatchLimits,
     /// How long one call of the plugin may take; above zero.
     pub timeout: Duration,
+    /// What happens when it has not dealt with as much as the journal can hold, or as it may leave.
+    pub when_full: WhenFull,
+    /// The most bytes that it may leave in a stream's journal.
+    pub max_pending: NonZeroU64,
+    /// Whether later records wait for those that are to be tried again.
+    pub order: Order,
     /// What to do when it can't be opened at the start.
     pub on_open_failure: OnOpenFailure,
     /// The key of the settings, for messages: `metering.file`, `sink[0].settings`.
@@ -193,6 +237,11 @@ pub struct Sources {
 type PluginNames<'a> = &'a dyn Fn(&[PathBuf]) -> Vec<PluginName>;
 
 impl Config {
+    /// The journal of a stream.
+    pub fn journal(&self, stream: Stream) -> Option<&JournalConfig> {
+        self.journals.iter().find(|journal| journal.stream == stream)
+    }
+
     /// Reads the file, puts the environment over it and the flags over that, and checks it all.
     ///
     /// # Errors
@@ -268,6 +317,8 @@ impl PartialEq for Config {
         parts(self) == parts(other)
             && self.log == other.log
             && self.queue == other.queue
+            && self.listen == other.listen
+            && self.journals == other.journals
             && self.sinks == other.sinks
     }
 }
@@ -281,6 +332,9 @@ impl PartialEq for SinkConfig {
             && self.directory == other.directory
             && self.batch == other.batch
             && self.timeout == other.timeout
+            && self.when_full == other.when_full
+            && self.max_pending == other.max_pending
+            && self.order == other.order
             && self.on_open_failure == other.on_open_failure
     }
 }

@@ -1,19 +1,24 @@
 //! Getting one batch to one plugin: outcomes, retries, broken instances.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use wasink_journal::Batch;
+use wasink_journal::{Batch, DeadLetter, Fate};
+use wasink_record::{Clock, Timestamp};
 
+use self::item::Item;
 use crate::config::PluginName;
-use crate::ledger::{LaneCounts, add};
 use crate::logger::{Level, Line, Logger, Value};
 use crate::plugin::{
-    Acknowledges, CallError, Captured, Exception, Failure, Outcome, PluginError, SinkPlugin,
+    Acknowledges, CallError, Captured, Description, Exception, Failure, PluginError, SinkPlugin,
 };
 use crate::status::{SinkState, StateCell};
+
+mod item;
+mod outcomes;
 
 /// First wait before a call is tried again, and the longest. Each failure doubles it; the actual wait
 /// is drawn at random from zero to it, so that many senders do not come back at the same moment
@@ -28,6 +33,22 @@ const LONGEST_HINT: Duration = Duration::from_secs(24 * 60 * 60);
 /// does it.
 const STRIKES: u32 = 2;
 
+/// A plugin that acknowledges on flush may be given so many batches before it is asked to flush.
+const RUN_AHEAD: usize = 16;
+
+/// After so many failures in a row the circuit is open: what is tried next is a probe.
+const BREAKER: u32 = 5;
+
+/// Records in a probe: a receiver that is about to come back is not met with a full load.
+const PROBE: usize = 16;
+
+/// So many batches may wait for their retry while later ones go before them, where order does not
+/// matter.
+const DEFERRED: usize = 64;
+
+/// The part of an acceptance window after which a record that is still not delivered is an alarm.
+const ALARM_AFTER: f64 = 0.75;
+
 /// Delivers to one instance, for as long as it is allowed to.
 pub(crate) struct Delivery {
     pub(crate) sink: String,
@@ -35,12 +56,36 @@ pub(crate) struct Delivery {
     pub(crate) state: Arc<StateCell>,
     name: PluginName,
     logger: Arc<dyn Logger>,
+    clock: Arc<dyn Clock>,
+    /// Whether later records wait for those that are to be tried again.
+    ordered: bool,
+    about: Arc<Description>,
+    digest: String,
+    /// Taken by the plugin and not yet flushed, in order.
+    unflushed: Vec<(Item, Vec<Exception>)>,
+    /// Waiting for their retry while others go on.
+    deferred: Vec<(Item, Instant)>,
     /// Failures in a row; reset by every success.
     failures: u32,
     /// Failures in a row that have brought nothing to light either: they make waits longer.
     fruitless: u32,
     /// The instance is gone and must be made again before the next call.
     needs_reopen: bool,
+    /// The last failure was a stop: what does it is looked for in the records, not at the receiver.
+    searching: bool,
+    /// Whether it has been said that records are about to expire.
+    alarmed: bool,
+}
+
+/// What a delivery is made with.
+pub(crate) struct DeliveryParts {
+    pub(crate) sink: String,
+    pub(crate) name: PluginName,
+    pub(crate) plugin: Box<dyn SinkPlugin>,
+    pub(crate) state: Arc<StateCell>,
+    pub(crate) logger: Arc<dyn Logger>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) ordered: bool,
 }
 
 /// The chassis closes, and its time is over: what is in hand stays pending.
@@ -56,69 +101,255 @@ pub(crate) trait Patience {
     fn wait(&mut self, until: Instant) -> Result<(), OutOfTime>;
 }
 
-/// A run of records on its way, and how often it has stopped the plugin.
-struct Item {
-    batch: Arc<Batch>,
-    strikes: u32,
+/// Where it is written down what became of records, a lane each.
+pub(crate) trait Books {
+    /// What became of these, by runs of positions, with the dead letters among them.
+    fn settle(
+        &mut self,
+        lane: usize,
+        batch: &Batch,
+        runs: &[(Range<u64>, Fate)],
+        dead: Vec<DeadLetter>,
+    );
+
+    /// These are about to be handed to a receiver that recognises them only for a time.
+    fn doubt(&mut self, lane: usize, batch: &Batch, since: Timestamp) -> std::io::Result<()>;
+
+    /// A call is to be tried again.
+    fn retried(&mut self, lane: usize);
 }
 
 impl Delivery {
-    pub(crate) fn new(
-        sink: String,
-        name: PluginName,
-        plugin: Box<dyn SinkPlugin>,
-        state: Arc<StateCell>,
-        logger: Arc<dyn Logger>,
-    ) -> Self {
-        Self { sink, plugin, state, name, logger, failures: 0, fruitless: 0, needs_reopen: false }
+    pub(crate) fn new(parts: DeliveryParts) -> Self {
+        let DeliveryParts { sink, name, plugin, state, logger, clock, ordered } = parts;
+        let about = plugin.description();
+        let digest = plugin.version().digest;
+        Self {
+            sink,
+            plugin,
+            state,
+            name,
+            logger,
+            clock,
+            ordered,
+            about,
+            digest,
+            unflushed: Vec::new(),
+            deferred: Vec::new(),
+            failures: 0,
+            fruitless: 0,
+            needs_reopen: false,
+            searching: false,
+            alarmed: false,
+        }
     }
 
-    /// Delivers `batch`, and returns once something has become of each record. Counts go up only
-    /// then.
+    /// Delivers `batch`, and returns once something has become of each record, or, where the plugin
+    /// acknowledges on flush or order does not matter, will by later calls. What became of records is
+    /// in the books only once it is sure.
+    ///
+    /// `doubt` says since when it is not known whether the receiver has them, where that is so.
     pub(crate) fn deliver(
         &mut self,
+        lane: usize,
         batch: Batch,
-        counts: &LaneCounts,
+        doubt: Option<Timestamp>,
+        books: &mut dyn Books,
         patience: &mut dyn Patience,
     ) -> Result<(), OutOfTime> {
-        let mut work = VecDeque::from([Item { batch: Arc::new(batch), strikes: 0 }]);
+        let batch = Arc::new(batch);
+        let item = Item { lane, batch, strikes: 0, attempts: 0, tried: None, doubt };
+        self.work_off(VecDeque::from([item]), books, patience)
+    }
+
+    /// Tries again what has been put off and is due; whether there was anything.
+    pub(crate) fn deliver_deferred(
+        &mut self,
+        books: &mut dyn Books,
+        patience: &mut dyn Patience,
+    ) -> Result<bool, OutOfTime> {
+        let now = Instant::now();
+        let Some(at) = self.deferred.iter().position(|(_, due)| *due <= now) else {
+            return Ok(false);
+        };
+        let (item, _) = self.deferred.remove(at);
+        self.work_off(VecDeque::from([item]), books, patience)?;
+        Ok(true)
+    }
+
+    /// When the next that was put off is due.
+    pub(crate) fn deferred_until(&self) -> Option<Instant> {
+        self.deferred.iter().map(|(_, due)| *due).min()
+    }
+
+    /// Makes good what a plugin that acknowledges on flush has taken.
+    pub(crate) fn settle_up(
+        &mut self,
+        books: &mut dyn Books,
+        patience: &mut dyn Patience,
+    ) -> Result<(), OutOfTime> {
+        if self.unflushed.is_empty() {
+            return Ok(());
+        }
+        let mut work = VecDeque::new();
+        self.make_good(&mut work, books, patience)?;
+        self.work_off(work, books, patience)
+    }
+
+    fn work_off(
+        &mut self,
+        mut work: VecDeque<Item>,
+        books: &mut dyn Books,
+        patience: &mut dyn Patience,
+    ) -> Result<(), OutOfTime> {
         while let Some(item) = work.pop_front() {
+            let Some(mut item) = self.expire(item, &mut work, books) else { continue };
+            if self.failures >= BREAKER
+                && !self.searching
+                && item.batch.len() > PROBE
+                && let (Some(probe), Some(rest)) = item.split(PROBE)
+            {
+                work.push_front(rest);
+                item = probe;
+            }
+            self.hold_what_is_in_doubt(&item, patience)?;
+            if let Err(error) = self.prepare(&mut item, books) {
+                let reason = format!("the journal can't be written: {error}");
+                work.push_front(item);
+                self.back_off(&reason, None, patience)?;
+                continue;
+            }
             match self.call(&item.batch) {
                 Ok(exceptions) => {
-                    let retried = self.settle(&item.batch, exceptions, counts);
-                    let hint = retried.iter().filter_map(|(_, hint)| *hint).max();
-                    let any = !retried.is_empty();
-                    for (batch, _) in retried.into_iter().rev() {
-                        work.push_front(Item { batch, strikes: 0 });
-                    }
-                    if any {
-                        self.back_off("the receiver asks to try again", hint, counts, patience)?;
+                    item.doubt = None;
+                    if self.about.acknowledges == Acknowledges::OnFlush {
+                        self.unflushed.push((item, exceptions));
+                        let careful = self.failures > 0;
+                        if careful || self.unflushed.len() >= RUN_AHEAD {
+                            self.make_good(&mut work, books, patience)?;
+                        }
                     } else {
-                        self.succeeded();
+                        let (again, hint) = self.settle(&item, exceptions, books);
+                        self.after_settling(again, hint, &mut work, books, patience)?;
                     }
                 }
-                Err(CallError::Failed(Failure::Retry(hint))) => {
-                    work.push_front(item);
-                    self.back_off("the plugin asks to try again", hint, counts, patience)?;
-                }
-                Err(CallError::Failed(Failure::Rejected(reason))) => {
-                    self.reject(&item.batch, &reason, counts);
-                    self.succeeded();
-                }
-                Err(CallError::Failed(Failure::Broken(reason))) => {
-                    self.needs_reopen = true;
-                    work.push_front(item);
-                    self.back_off(&reason, None, counts, patience)?;
-                }
-                Err(CallError::Stopped(PluginError::Interrupted { .. })) => return Err(OutOfTime),
-                Err(CallError::Stopped(error)) => {
-                    self.needs_reopen = true;
-                    self.after_stop(item, &error, &mut work, counts);
-                    self.back_off(&error.to_string(), None, counts, patience)?;
-                }
+                Err(error) => self.failed(item, error, &mut work, books, patience)?,
             }
         }
         Ok(())
+    }
+
+    /// Deals with a call that did not do what it was asked.
+    fn failed(
+        &mut self,
+        mut item: Item,
+        error: CallError,
+        work: &mut VecDeque<Item>,
+        books: &mut dyn Books,
+        patience: &mut dyn Patience,
+    ) -> Result<(), OutOfTime> {
+        let lane = item.lane;
+        self.searching = matches!(error, CallError::Stopped(_));
+        match error {
+            CallError::Failed(Failure::Retry(hint)) => {
+                item.doubt = None;
+                self.again(vec![item], "the plugin asks to try again", hint, work, books, patience)
+            }
+            CallError::Failed(Failure::Rejected(reason)) => {
+                self.reject(&item, &reason, books);
+                self.succeeded();
+                Ok(())
+            }
+            CallError::Failed(Failure::Broken(reason)) => {
+                work.push_front(item);
+                self.gone(work);
+                books.retried(lane);
+                self.back_off(&reason, None, patience)
+            }
+            CallError::Stopped(PluginError::Interrupted { .. }) => Err(OutOfTime),
+            CallError::Stopped(error) => {
+                self.after_stop(item, &error, work, books);
+                self.gone(work);
+                books.retried(lane);
+                self.back_off(&error.to_string(), None, patience)
+            }
+        }
+    }
+
+    /// The instance is gone, and with it what it had taken and not made good.
+    fn gone(&mut self, work: &mut VecDeque<Item>) {
+        self.needs_reopen = true;
+        for (item, _) in self.unflushed.drain(..).rev() {
+            work.push_front(item);
+        }
+    }
+
+    /// Asks the plugin to make good what it has taken.
+    fn make_good(
+        &mut self,
+        work: &mut VecDeque<Item>,
+        books: &mut dyn Books,
+        patience: &mut dyn Patience,
+    ) -> Result<(), OutOfTime> {
+        match self.guarded("flush", |plugin| plugin.flush()) {
+            Ok(()) => {
+                // All of it is written down before anything is waited for.
+                let mut again = Vec::new();
+                let mut longest = None;
+                for (item, exceptions) in std::mem::take(&mut self.unflushed) {
+                    let (more, hint) = self.settle(&item, exceptions, books);
+                    again.extend(more);
+                    longest = longest.max(hint);
+                }
+                self.after_settling(again, longest, work, books, patience)
+            }
+            Err(error) => {
+                // Nobody knows whose records it was that could not be made good: all come again, one
+                // flush each from now on, and the last of them takes the blame for this one.
+                let Some((blamed, _)) = self.unflushed.pop() else { return Ok(()) };
+                let others: Vec<_> = self.unflushed.drain(..).map(|(item, _)| item).collect();
+                let result = self.failed(blamed, error, work, books, patience);
+                others.into_iter().rev().for_each(|item| work.push_front(item));
+                result
+            }
+        }
+    }
+
+    /// Goes on after outcomes are written down: these are to be tried again.
+    fn after_settling(
+        &mut self,
+        again: Vec<Item>,
+        hint: Option<Duration>,
+        work: &mut VecDeque<Item>,
+        books: &mut dyn Books,
+        patience: &mut dyn Patience,
+    ) -> Result<(), OutOfTime> {
+        if again.is_empty() {
+            self.succeeded();
+            return Ok(());
+        }
+        self.again(again, "the receiver asks to try again", hint, work, books, patience)
+    }
+
+    /// Tries these again later: at once after a wait, or, where order does not matter, when their
+    /// time has come.
+    fn again(
+        &mut self,
+        items: Vec<Item>,
+        reason: &str,
+        hint: Option<Duration>,
+        work: &mut VecDeque<Item>,
+        books: &mut dyn Books,
+        patience: &mut dyn Patience,
+    ) -> Result<(), OutOfTime> {
+        items.iter().for_each(|item| books.retried(item.lane));
+        if !self.ordered && self.deferred.len() + items.len() <= DEFERRED {
+            let due = self.note_failure(reason, hint);
+            self.deferred.extend(items.into_iter().map(|item| (item, due)));
+            return Ok(());
+        }
+        items.into_iter().rev().for_each(|item| work.push_front(item));
+        self.back_off(reason, hint, patience)
     }
 
     /// Makes good what the plugin has taken, where it asks for that.
@@ -157,6 +388,10 @@ impl Delivery {
             matches!(error, CallError::Stopped(_) | CallError::Failed(Failure::Broken(_)));
     }
 
+    pub(crate) fn logger(&self) -> Arc<dyn Logger> {
+        self.logger.clone()
+    }
+
     /// Writes a line in the sink's name.
     pub(crate) fn log(&self, level: Level, message: &str, fields: &[(&str, Value)]) {
         let fields: Vec<_> =
@@ -170,12 +405,7 @@ impl Delivery {
     /// One attempt, with a fresh instance where the old one is gone.
     fn call(&mut self, batch: &Arc<Batch>) -> Result<Vec<Exception>, CallError> {
         self.revive()?;
-        let exceptions = self.guarded("write", |plugin| plugin.write(batch))?;
-        self.guarded("flush", |plugin| match plugin.description().acknowledges {
-            Acknowledges::OnFlush => plugin.flush(),
-            Acknowledges::OnWrite => Ok(()),
-        })?;
-        Ok(exceptions)
+        self.guarded("write", |plugin| plugin.write(batch))
     }
 
     /// Makes a fresh instance where the old one is gone.
@@ -210,73 +440,53 @@ impl Delivery {
         })
     }
 
-    /// Counts what became of the records, and returns the runs of those that are to be tried again.
-    fn settle(
-        &self,
-        batch: &Arc<Batch>,
-        mut exceptions: Vec<Exception>,
-        counts: &LaneCounts,
-    ) -> Vec<(Arc<Batch>, Option<Duration>)> {
-        if exceptions.is_empty() {
-            add(&counts.delivered, batch.len());
-            return Vec::new();
+    /// Where it is not known whether the receiver has the records, and it would not recognise them
+    /// any more, only a person can tell: waits for the end.
+    fn hold_what_is_in_doubt(
+        &mut self,
+        item: &Item,
+        patience: &mut dyn Patience,
+    ) -> Result<(), OutOfTime> {
+        let Some((window, doubt)) = self.about.dedup_window.zip(item.doubt) else { return Ok(()) };
+        if between(doubt, self.clock.now()) <= window {
+            return Ok(());
         }
-        exceptions.sort_unstable_by_key(|exception| exception.index);
-        add(&counts.delivered, batch.len() - exceptions.len());
-        let mut runs: Vec<(usize, usize, Option<Duration>)> = Vec::new();
-        let mut reasons: Vec<(usize, String)> = Vec::new();
-        for Exception { index, outcome } in exceptions {
-            match outcome {
-                Outcome::Duplicate => add(&counts.duplicate, 1),
-                Outcome::Expired => add(&counts.expired, 1),
-                Outcome::Rejected(reason) => reasons.push((index, reason)),
-                Outcome::Retry(hint) => match runs.last_mut() {
-                    Some((_, end, longest)) if *end == index => {
-                        *end += 1;
-                        *longest = (*longest).max(hint);
-                    }
-                    _ => runs.push((index, index + 1, hint)),
-                },
-            }
-        }
-        if let Some((index, reason)) = reasons.first() {
-            add(&counts.rejected, reasons.len());
-            self.log_rejected(batch, *index, reasons.len(), reason);
-        }
-        let cut = |(from, to, hint): (usize, usize, Option<Duration>)| {
-            let run = batch.split_at(to).0?.split_at(from).1?;
-            Some((Arc::new(run), hint))
-        };
-        runs.into_iter().filter_map(cut).collect()
-    }
-
-    fn reject(&self, batch: &Batch, reason: &str, counts: &LaneCounts) {
-        add(&counts.rejected, batch.len());
-        self.log_rejected(batch, 0, batch.len(), reason);
-    }
-
-    fn log_rejected(&self, batch: &Batch, first: usize, records: usize, reason: &str) {
-        let id = batch.records().nth(first).map(|stamped| stamped.id.to_string());
-        self.log(
-            Level::Error,
-            "records rejected",
-            &[
-                ("stream", batch.stream().as_str().into()),
-                ("records", (records as u64).into()),
-                ("first_id", id.unwrap_or_default().into()),
-                ("reason", reason.into()),
-            ],
+        let reason = format!(
+            "it is not known whether the receiver has the records {} to {}, handed over at {doubt}, \
+             and it recognises them only for {window:?}; find out, stop this process, and say \
+             `wasink held resend {sink}` or `wasink held discard {sink}`",
+            item.batch.position(),
+            item.batch.end() - 1,
+            sink = self.sink,
         );
+        self.log(Level::Error, "holding records in doubt", &[("reason", reason.as_str().into())]);
+        self.state.set(SinkState::Held { reason });
+        loop {
+            patience.wait(Instant::now() + LONGEST_HINT)?;
+        }
+    }
+
+    /// Notes that the item is about to be handed over.
+    fn prepare(&mut self, item: &mut Item, books: &mut dyn Books) -> std::io::Result<()> {
+        let now = self.clock.now();
+        if self.about.dedup_window.is_some() {
+            let since = *item.doubt.get_or_insert(now);
+            books.doubt(item.lane, &item.batch, since)?;
+        }
+        item.attempts = item.attempts.saturating_add(1);
+        item.tried = Some((item.tried.map_or(now, |(first, _)| first), now));
+        Ok(())
     }
 
     /// The plugin was stopped in the middle of `item`. A batch that does it again and again is cut
-    /// until the record is found that does it; that one is rejected, so that the others get through.
+    /// until the record is found that does it; that one becomes a dead letter, so that the others get
+    /// through.
     fn after_stop(
         &mut self,
         mut item: Item,
         error: &PluginError,
         work: &mut VecDeque<Item>,
-        counts: &LaneCounts,
+        books: &mut dyn Books,
     ) {
         // What waits for the world outside is not stopped by what is in a record.
         if !matches!(error, PluginError::TimedOut { computing: false, .. }) {
@@ -289,12 +499,12 @@ impl Delivery {
         // Each cut comes closer to the record, so the next call need not wait for long.
         self.fruitless = 0;
         if item.batch.len() == 1 {
-            self.reject(&item.batch, &format!("it stops the plugin: {error}"), counts);
+            self.reject(&item, &format!("it stops the plugin: {error}"), books);
             return;
         }
-        let (head, tail) = item.batch.split_at(item.batch.len() / 2);
+        let (head, tail) = item.split(item.batch.len() / 2);
         for half in [tail, head].into_iter().flatten() {
-            work.push_front(Item { batch: Arc::new(half), strikes: 0 });
+            work.push_front(half);
         }
     }
 
@@ -302,22 +512,31 @@ impl Delivery {
         &mut self,
         reason: &str,
         hint: Option<Duration>,
-        counts: &LaneCounts,
         patience: &mut dyn Patience,
     ) -> Result<(), OutOfTime> {
-        add(&counts.retries, 1);
+        let until = self.note_failure(reason, hint);
+        patience.wait(until)
+    }
+
+    /// Counts a failure, and says until when to wait.
+    fn note_failure(&mut self, reason: &str, hint: Option<Duration>) -> Instant {
         self.failures = self.failures.saturating_add(1);
         if self.failures == 1 {
             self.log(Level::Warn, "can't deliver, trying again", &[("reason", reason.into())]);
         }
-        self.state.set(SinkState::Retrying { failures: self.failures, reason: reason.to_owned() });
+        let (failures, reason) = (self.failures, reason.to_owned());
+        self.state.set(if failures < BREAKER {
+            SinkState::Retrying { failures, reason }
+        } else {
+            SinkState::Open { failures, reason }
+        });
         let longest =
             FIRST_BACKOFF.saturating_mul(1 << self.fruitless.min(16)).min(LONGEST_BACKOFF);
         self.fruitless = self.fruitless.saturating_add(1);
         // A plugin that always says `at once` would keep its thread spinning.
         let hint = hint.filter(|hint| !hint.is_zero()).map(|hint| hint.min(LONGEST_HINT));
         let wait = hint.unwrap_or_else(|| longest.mul_f64(fastrand::f64()));
-        patience.wait(Instant::now() + wait)
+        Instant::now() + wait
     }
 
     fn succeeded(&mut self) {
@@ -329,6 +548,12 @@ impl Delivery {
         }
         self.state.set(SinkState::Working);
     }
+}
+
+/// How much later `until` is.
+fn between(since: Timestamp, until: Timestamp) -> Duration {
+    let nanos = i128::from(until.unix_nanos()) - i128::from(since.unix_nanos());
+    Duration::from_nanos(u64::try_from(nanos.max(0)).unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]

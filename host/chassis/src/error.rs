@@ -1,6 +1,7 @@
 //! Why a chassis does not open.
 
 use std::io;
+use std::path::PathBuf;
 
 use wasink_record::Stream;
 
@@ -17,6 +18,14 @@ pub enum OpenError {
     /// Sinks did not open.
     #[error("{}", lines(.0))]
     Sinks(Vec<SinkProblem>),
+    /// The journal of a stream does not open.
+    #[error("journal `{}`: {source}", .directory.display())]
+    Journal {
+        /// Where it is.
+        directory: PathBuf,
+        /// Why.
+        source: wasink_journal::OpenError,
+    },
     /// The system did not give a thread or random bytes.
     #[error("the system refuses what the chassis needs to start")]
     System(#[source] io::Error),
@@ -51,6 +60,14 @@ pub enum SinkProblem {
     /// Its settings do not fit its plugin, or there is no such plugin.
     #[error(transparent)]
     Settings(ConfigErrors),
+    /// What became of its records can't be read or written.
+    #[error("sink `{sink}`: can't open its place in the journal: {source}")]
+    Lane {
+        /// Name of the sink.
+        sink: String,
+        /// What the file system says.
+        source: io::Error,
+    },
     /// Its data directory could not be made or opened.
     #[error("sink `{sink}`: can't open its directory `{path}`: {source}")]
     Directory {

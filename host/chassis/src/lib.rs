@@ -12,6 +12,7 @@ pub mod logger;
 pub mod plugin;
 
 mod actor;
+mod append;
 mod chassis;
 mod delivery;
 mod directory;
@@ -19,12 +20,15 @@ mod error;
 mod intake;
 mod ledger;
 mod recorder;
+mod replay;
 mod status;
 
+pub use append::AppendError;
 pub use chassis::{Chassis, DROP_DEADLINE, Parts, check};
 pub use directory::open_private;
 pub use error::{OpenError, SinkProblem};
-pub use ledger::{LaneLedger, StreamLedger};
+pub use intake::Closed;
+pub use ledger::{Admission, LaneLedger, StreamLedger};
 pub use recorder::Recorder;
+pub use replay::{Replayed, replay};
 pub use status::{SinkState, SinkStatus, Status};
-pub use wasink_journal::Closed;

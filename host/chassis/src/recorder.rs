@@ -4,10 +4,10 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use wasink_journal::Closed;
-use wasink_record::Record;
+use wasink_record::{Record, RecordId};
 
-use crate::intake::Intake;
+use crate::append::AppendError;
+use crate::intake::{Closed, Intake};
 
 /// Emits records of one kind.
 ///
@@ -59,6 +59,51 @@ impl<R: Into<Record>> Recorder<R> {
             Some(intake) => intake.emit_when_room(record.into()),
             None => Ok(()),
         }
+    }
+}
+
+impl<R: Into<Record>> Recorder<R> {
+    /// Appends a record, and returns once it is as durable as its stream promises; with
+    /// `durability = "disk"`, once it is synced to the disk. Waits while the log is full, unless the
+    /// sink that keeps it full says `reject`.
+    ///
+    /// Works with any executor. A future that is dropped before it is done leaves it open whether
+    /// the record is appended.
+    ///
+    /// # Errors
+    ///
+    /// See [`AppendError`].
+    pub async fn append(&self, record: R) -> Result<RecordId, AppendError> {
+        let ids = self.append_batch(vec![record]).await?;
+        ids.first().copied().ok_or(AppendError::Closed)
+    }
+
+    /// Appends records, all or none, as [`append`](Self::append) does one. Returns their ids, in
+    /// their order.
+    ///
+    /// # Errors
+    ///
+    /// See [`AppendError`].
+    pub async fn append_batch(&self, records: Vec<R>) -> Result<Vec<RecordId>, AppendError> {
+        let records = records.into_iter().map(|record| (None, record.into())).collect();
+        let intake = self.intake.as_ref().ok_or(AppendError::NoSink)?;
+        intake.append(records, true).await
+    }
+
+    /// As [`append_batch`](Self::append_batch), and never waits for room, only for the disk: for
+    /// callers that had better be told. Records with an id keep it: whoever gives one answers for
+    /// its being the record's own.
+    ///
+    /// # Errors
+    ///
+    /// See [`AppendError`].
+    pub async fn try_append_batch(
+        &self,
+        records: Vec<(Option<RecordId>, R)>,
+    ) -> Result<Vec<RecordId>, AppendError> {
+        let records = records.into_iter().map(|(id, record)| (id, record.into())).collect();
+        let intake = self.intake.as_ref().ok_or(AppendError::NoSink)?;
+        intake.append(records, false).await
     }
 }
 

@@ -20,6 +20,19 @@ pub enum SinkState {
         /// Why the last did not.
         reason: String,
     },
+    /// Its last calls have failed one after the other: a few records at a time are tried until one
+    /// gets through.
+    Open {
+        /// Calls in a row that did not succeed.
+        failures: u32,
+        /// Why the last did not.
+        reason: String,
+    },
+    /// It waits for a person to say what is to become of records in doubt.
+    Held {
+        /// Which, and what to do.
+        reason: String,
+    },
     /// It did not open, and the configuration says to go on without it.
     Degraded {
         /// Why it did not open.
@@ -64,9 +77,20 @@ impl Status {
         self.sinks.iter().flat_map(|sink| &sink.lanes).map(|lane| lane.pending).sum()
     }
 
-    /// Records that sinks never had because they were left out, summed over sinks.
+    /// Records that were given up to make room, or are damaged, summed over sinks.
     pub fn dropped(&self) -> u64 {
         self.sinks.iter().flat_map(|sink| &sink.lanes).map(|lane| lane.dropped).sum()
+    }
+
+    /// What came after `earlier` was asked of the same chassis. What is pending is pending still.
+    #[must_use]
+    pub fn since(mut self, earlier: &Self) -> Self {
+        for (sink, earlier) in self.sinks.iter_mut().zip(&earlier.sinks) {
+            for (lane, earlier) in sink.lanes.iter_mut().zip(&earlier.lanes) {
+                *lane = lane.since(earlier);
+            }
+        }
+        self
     }
 
     /// Records that were refused for good or too old, summed over sinks.

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use wasink_chassis::plugin::{Acknowledges, Description, Exception, Failure, Outcome};
-use wasink_journal::{Batch, DictionaryColumn, UsageColumns};
+use wasink_journal::{Batch, DictionaryColumn, Unreadable, UsageColumns};
 use wasink_record::{
     CloudEvent, ControlEvent, Entry, ExtensionValue, Kind, Reason, Record, Stamped, Status, Stream,
     Timestamp, UsageEvent,
@@ -35,49 +35,55 @@ fn host_stream(stream: wit::Stream) -> Stream {
     }
 }
 
+/// A typed view of a batch. That it is of another stream the guest is told; a record that can't be
+/// read ends its call.
+type View<T> = Result<Result<T, WrongStream>, Unreadable>;
+
 /// The records of a batch in the types of the contract, where it is of `expected`.
 fn typed<'a, T>(
     batch: &'a Batch,
     expected: Stream,
     convert: impl Fn(&'a Stamped) -> Option<T>,
-) -> Result<Vec<T>, WrongStream> {
+) -> View<Vec<T>> {
     if batch.stream() == expected {
-        Ok(batch.records().filter_map(convert).collect())
+        Ok(Ok(batch.records()?.filter_map(convert).collect()))
     } else {
-        Err(WrongStream { actual: stream(batch.stream()) })
+        Ok(Err(WrongStream { actual: stream(batch.stream()) }))
     }
 }
 
-pub(crate) fn entries(batch: &Batch) -> Result<Vec<wit::Entry>, WrongStream> {
+pub(crate) fn entries(batch: &Batch) -> View<Vec<wit::Entry>> {
     typed(batch, Stream::Metering, |stamped| match &stamped.record {
         Record::Metering(record) => Some(entry(record, stamped.time)),
         _ => None,
     })
 }
 
-pub(crate) fn usage(batch: &Batch) -> Result<Vec<wit::UsageEvent>, WrongStream> {
+pub(crate) fn usage(batch: &Batch) -> View<Vec<wit::UsageEvent>> {
     typed(batch, Stream::Usage, |stamped| match &stamped.record {
         Record::Usage(record) => Some(usage_event(record, stamped.time)),
         _ => None,
     })
 }
 
-pub(crate) fn control(batch: &Batch) -> Result<Vec<wit::ControlEvent>, WrongStream> {
+pub(crate) fn control(batch: &Batch) -> View<Vec<wit::ControlEvent>> {
     typed(batch, Stream::Control, |stamped| match &stamped.record {
         Record::Control(record) => Some(control_event(record)),
         _ => None,
     })
 }
 
-pub(crate) fn events(batch: &Batch) -> Result<Vec<wit::CloudEvent>, WrongStream> {
+pub(crate) fn events(batch: &Batch) -> View<Vec<wit::CloudEvent>> {
     typed(batch, Stream::Events, |stamped| match &stamped.record {
         Record::Event(record) => Some(cloud_event(record)),
         _ => None,
     })
 }
 
-pub(crate) fn usage_columns(batch: &Batch) -> Result<WitColumns, WrongStream> {
-    let columns = batch.usage_columns().ok_or(WrongStream { actual: stream(batch.stream()) })?;
+pub(crate) fn usage_columns(batch: &Batch) -> View<WitColumns> {
+    let Some(columns) = batch.usage_columns()? else {
+        return Ok(Err(WrongStream { actual: stream(batch.stream()) }));
+    };
     let UsageColumns {
         tenant,
         src,
@@ -94,7 +100,7 @@ pub(crate) fn usage_columns(batch: &Batch) -> Result<WitColumns, WrongStream> {
     } = columns.as_ref().clone();
     let dictionary =
         |DictionaryColumn { values, codes }: DictionaryColumn| WitDictionary { values, codes };
-    Ok(WitColumns {
+    Ok(Ok(WitColumns {
         tenant: dictionary(tenant),
         src: dictionary(src),
         stack: dictionary(stack),
@@ -107,7 +113,7 @@ pub(crate) fn usage_columns(batch: &Batch) -> Result<WitColumns, WrongStream> {
         mem_bytes,
         fuel,
         emitted_at,
-    })
+    }))
 }
 
 fn entry(entry: &Entry, stamped: Timestamp) -> wit::Entry {

@@ -117,7 +117,7 @@ impl batches::HostBatch for HostState {
     }
 
     fn ids(&mut self, batch: Resource<BatchHandle>) -> wasmtime::Result<Vec<String>> {
-        Ok(self.batch(&batch)?.records().map(|stamped| stamped.id.to_string()).collect())
+        Ok(self.batch(&batch)?.ids().map(|id| id.to_string()).collect())
     }
 
     fn encode(
@@ -125,7 +125,7 @@ impl batches::HostBatch for HostState {
         batch: Resource<BatchHandle>,
         encoding: WitEncoding,
     ) -> wasmtime::Result<Vec<u8>> {
-        Ok(self.batch(&batch)?.encode(host_encoding(encoding)).into())
+        Ok(self.batch(&batch)?.encode(host_encoding(encoding))?.into())
     }
 
     async fn write_to(
@@ -134,7 +134,7 @@ impl batches::HostBatch for HostState {
         encoding: WitEncoding,
         to: Resource<DynOutputStream>,
     ) -> wasmtime::Result<Result<u64, StreamErrorForGuest>> {
-        let bytes = self.batch(&batch)?.encode(host_encoding(encoding));
+        let bytes = self.batch(&batch)?.encode(host_encoding(encoding))?;
         let length = bytes.len() as u64;
         let stream = self.table.get_mut(&to)?;
         match stream.blocking_write_and_flush(bytes).await {
@@ -154,7 +154,7 @@ impl batches::HostBatch for HostState {
         skip: u64,
         to: Resource<Descriptor>,
     ) -> wasmtime::Result<Result<u64, AppendError>> {
-        let bytes = self.batch(&batch)?.encode(host_encoding(encoding));
+        let bytes = self.batch(&batch)?.encode(host_encoding(encoding))?;
         Ok(files::append(self.table.get(&to)?, &bytes, skip))
     }
 
@@ -162,35 +162,35 @@ impl batches::HostBatch for HostState {
         &mut self,
         batch: Resource<BatchHandle>,
     ) -> wasmtime::Result<Result<Vec<records::Entry>, WrongStream>> {
-        Ok(convert::entries(self.batch(&batch)?))
+        Ok(convert::entries(self.batch(&batch)?)?)
     }
 
     fn usage(
         &mut self,
         batch: Resource<BatchHandle>,
     ) -> wasmtime::Result<Result<Vec<records::UsageEvent>, WrongStream>> {
-        Ok(convert::usage(self.batch(&batch)?))
+        Ok(convert::usage(self.batch(&batch)?)?)
     }
 
     fn usage_columns(
         &mut self,
         batch: Resource<BatchHandle>,
     ) -> wasmtime::Result<Result<UsageColumns, WrongStream>> {
-        Ok(convert::usage_columns(self.batch(&batch)?))
+        Ok(convert::usage_columns(self.batch(&batch)?)?)
     }
 
     fn control(
         &mut self,
         batch: Resource<BatchHandle>,
     ) -> wasmtime::Result<Result<Vec<records::ControlEvent>, WrongStream>> {
-        Ok(convert::control(self.batch(&batch)?))
+        Ok(convert::control(self.batch(&batch)?)?)
     }
 
     fn events(
         &mut self,
         batch: Resource<BatchHandle>,
     ) -> wasmtime::Result<Result<Vec<records::CloudEvent>, WrongStream>> {
-        Ok(convert::events(self.batch(&batch)?))
+        Ok(convert::events(self.batch(&batch)?)?)
     }
 
     fn drop(&mut self, batch: Resource<BatchHandle>) -> wasmtime::Result<()> {

@@ -9,6 +9,7 @@ use std::{
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use wasink_journal::{Durability, WhenFull};
 use wasink_record::Stream;
 
 use super::{
@@ -34,6 +35,20 @@ const BATCH_RECORDS: NonZeroU32 = NonZeroU32::new(1_024).unwrap();
 const BATCH_BYTES: Size = size(256 << 10);
 /// What a person looking at the receiver does not notice.
 const BATCH_AGE: Duration = Duration::from_millis(200);
+/// Some weeks of a small service's records, some hours of a busy one's.
+const JOURNAL_BYTES: Size = size(4 << 30);
+/// What is given back to the disk at a time.
+const SEGMENT_BYTES: Size = size(16 << 20);
+/// Less would be more files than frames in them; more is what a start has to read.
+pub(super) const SEGMENTS: std::ops::RangeInclusive<u64> = 64 << 10..=1 << 30;
+/// Far above any record of usage, and a thousand of them still fit the memory.
+const RECORD_BYTES: Size = size(1 << 20);
+/// A frame has to hold it.
+pub(super) const MAX_RECORD: u64 = 16 << 20;
+/// Four of the smallest segments.
+pub(super) const MIN_JOURNAL: u64 = 256 << 10;
+/// A port that nothing well known has.
+const HTTP: &str = "127.0.0.1:9173";
 /// Longer than a receiver that is merely slow.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -66,6 +81,11 @@ pub(super) struct Config {
     pub(super) log: Log,
     /// The bounded queue in memory that each stream has. What does not fit is dropped and counted.
     pub(super) queue: Queue,
+    /// Where `wasink serve` takes records.
+    pub(super) listen: Listen,
+    /// The journal that each stream has, in `<data_dir>/journal`: what was accepted, until every sink
+    /// is past it.
+    pub(super) journal: Journal,
     /// The sink that takes the `metering` stream.
     pub(super) metering: Metering,
     /// The sink that takes the `usage` stream.
@@ -82,6 +102,8 @@ impl Default for Config {
             node_id: None,
             log: Log::default(),
             queue: Queue::default(),
+            listen: Listen::default(),
+            journal: Journal::default(),
             metering: Metering::default(),
             usage: Usage::default(),
             sink: Vec::new(),
@@ -134,7 +156,8 @@ pub(super) struct Queue {
     /// The most records in it.
     #[schemars(range(min = 1, max = MAX_QUEUE_RECORDS))]
     pub(super) records: NonZeroU32,
-    /// The most bytes in it, counted as the records' wire format has them.
+    /// The most bytes of a stream's newest records that are kept in memory, for sinks to share, and
+    /// the most that may wait to become durable. With `durability = "memory"` it is all there is.
     pub(super) bytes: Size,
 }
 
@@ -142,6 +165,106 @@ impl Default for Queue {
     fn default() -> Self {
         Self { records: QUEUE_RECORDS, bytes: QUEUE_BYTES }
     }
+}
+
+/// Where `wasink serve` takes records.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Listen {
+    /// Address and port for HTTP. The empty string: none. Any other than a loopback address needs a
+    /// token.
+    pub(super) http: String,
+    /// Path of a Unix socket for HTTP, for this user alone. `<data_dir>/wasink.sock` where it is
+    /// left out; the empty string: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
+    pub(super) socket: Option<String>,
+    /// A file that holds the token which HTTP requests must carry, at least 16 bytes; nobody else may
+    /// be able to read it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "path_schema")]
+    pub(super) token_file: Option<String>,
+}
+
+impl Default for Listen {
+    fn default() -> Self {
+        Self { http: HTTP.to_owned(), socket: None, token_file: None }
+    }
+}
+
+/// The journal of each stream.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Journal {
+    /// What an accepted record survives. `disk`: the loss of power; it is synced to the disk before
+    /// it counts as accepted. `os`: the end of the process; it is written and not synced. `memory`:
+    /// nothing.
+    #[schemars(schema_with = "durability_schema")]
+    pub(super) durability: Durability,
+    /// The most that the journal of one stream may hold; what happens then is each sink's
+    /// `when_full`.
+    pub(super) bytes: Size,
+    /// The length of its files: what is given back to the disk at a time. At most a quarter of
+    /// `bytes` is used.
+    pub(super) segment: Size,
+    /// The longest record, in bytes of its wire format. A longer one is refused.
+    pub(super) record: Size,
+    /// While records keep coming, how long the journal waits for more of them before it syncs again.
+    /// A stream that was idle syncs at once.
+    pub(super) window: Period,
+    /// What is otherwise for the stream `metering`.
+    pub(super) metering: StreamJournal,
+    /// What is otherwise for the stream `usage`.
+    pub(super) usage: StreamJournal,
+    /// What is otherwise for the stream `control`.
+    pub(super) control: StreamJournal,
+    /// What is otherwise for the stream `events`.
+    pub(super) events: StreamJournal,
+}
+
+impl Default for Journal {
+    fn default() -> Self {
+        Self {
+            durability: Durability::default(),
+            bytes: JOURNAL_BYTES,
+            segment: SEGMENT_BYTES,
+            record: RECORD_BYTES,
+            window: Period(Duration::ZERO),
+            metering: StreamJournal::default(),
+            usage: StreamJournal::default(),
+            control: StreamJournal::default(),
+            events: StreamJournal::default(),
+        }
+    }
+}
+
+/// The journal of one stream, where it is not as the others are.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct StreamJournal {
+    /// As `journal.durability`, which it is where it is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "durability_schema")]
+    pub(super) durability: Option<Durability>,
+    /// As `journal.bytes`, which it is where it is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Size")]
+    pub(super) bytes: Option<Size>,
+    /// As `journal.window`, which it is where it is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Period")]
+    pub(super) window: Option<Period>,
+}
+
+/// Whether later records wait for those that are to be tried again.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Order {
+    /// They wait: every stream arrives in order.
+    #[default]
+    Held,
+    /// They go before them.
+    Relaxed,
 }
 
 /// When a batch is full: at the first of these.
@@ -187,6 +310,18 @@ pub(super) struct Metering {
     pub(super) batch: Batch,
     /// How long one call of the plugin may take.
     pub(super) timeout: Timeout,
+    /// What happens when the sink has not dealt with as much as the journal can hold, or as
+    /// `max_pending` allows: whoever appends waits (`block`), is turned away (`reject`), or the
+    /// sink's oldest records are given up and counted (`drop-oldest`).
+    #[schemars(schema_with = "when_full_schema")]
+    pub(super) when_full: WhenFull,
+    /// The most that the sink may leave in a stream's journal; `journal.bytes` where it is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Size")]
+    pub(super) max_pending: Option<Size>,
+    /// Whether later records wait for those that are to be tried again (`held`), or go before them
+    /// (`relaxed`).
+    pub(super) order: Order,
     /// When the sink can't be opened: `refuse` to start, or `degrade`: start without it, which
     /// status and metrics show.
     pub(super) on_open_failure: OnOpenFailure,
@@ -204,6 +339,9 @@ impl Default for Metering {
             backend: String::new(),
             batch: Batch::default(),
             timeout: Timeout(TIMEOUT),
+            when_full: WhenFull::default(),
+            max_pending: None,
+            order: Order::default(),
             on_open_failure: OnOpenFailure::default(),
             file: File::default(),
             plugins: BTreeMap::new(),
@@ -225,6 +363,18 @@ pub(super) struct Usage {
     pub(super) batch: Batch,
     /// How long one call of the plugin may take.
     pub(super) timeout: Timeout,
+    /// What happens when the sink has not dealt with as much as the journal can hold, or as
+    /// `max_pending` allows: whoever appends waits (`block`), is turned away (`reject`), or the
+    /// sink's oldest records are given up and counted (`drop-oldest`).
+    #[schemars(schema_with = "when_full_schema")]
+    pub(super) when_full: WhenFull,
+    /// The most that the sink may leave in a stream's journal; `journal.bytes` where it is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Size")]
+    pub(super) max_pending: Option<Size>,
+    /// Whether later records wait for those that are to be tried again (`held`), or go before them
+    /// (`relaxed`).
+    pub(super) order: Order,
     /// When the sink can't be opened: `refuse` to start, or `degrade`: start without it, which
     /// status and metrics show.
     pub(super) on_open_failure: OnOpenFailure,
@@ -243,6 +393,9 @@ impl Default for Usage {
             sink: "log".to_owned(),
             batch: Batch::default(),
             timeout: Timeout(TIMEOUT),
+            when_full: WhenFull::default(),
+            max_pending: None,
+            order: Order::default(),
             on_open_failure: OnOpenFailure::default(),
             file: File::default(),
             plugins: BTreeMap::new(),
@@ -299,6 +452,20 @@ pub(super) struct Sink {
     /// How long one call of the plugin may take.
     #[serde(default = "timeout")]
     pub(super) timeout: Timeout,
+    /// What happens when the sink has not dealt with as much as the journal can hold, or as
+    /// `max_pending` allows: whoever appends waits (`block`), is turned away (`reject`), or the
+    /// sink's oldest records are given up and counted (`drop-oldest`).
+    #[serde(default)]
+    #[schemars(schema_with = "when_full_schema")]
+    pub(super) when_full: WhenFull,
+    /// The most that the sink may leave in a stream's journal; `journal.bytes` where it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Size")]
+    pub(super) max_pending: Option<Size>,
+    /// Whether later records wait for those that are to be tried again (`held`), or go before them
+    /// (`relaxed`).
+    #[serde(default)]
+    pub(super) order: Order,
     /// When the sink can't be opened: `refuse` to start, or `degrade`: start without it, which
     /// status and metrics show.
     #[serde(default)]
@@ -307,6 +474,14 @@ pub(super) struct Sink {
 
 fn timeout() -> Timeout {
     Timeout(TIMEOUT)
+}
+
+fn durability_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string", "enum": ["disk", "os", "memory"] })
+}
+
+fn when_full_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string", "enum": ["block", "reject", "drop-oldest"] })
 }
 
 fn path_schema(_: &mut SchemaGenerator) -> Schema {

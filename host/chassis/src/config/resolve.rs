@@ -2,23 +2,50 @@
 
 use std::{
     collections::BTreeMap,
+    num::NonZeroU64,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
 use serde_json::{Map, Value};
+use wasink_journal::WhenFull;
 use wasink_record::Stream;
 
 use super::{
-    BatchLimits, Config, LogConfig, OnOpenFailure, QueueLimits, SinkConfig, document::Origins,
-    error::ConfigError, name::PluginName, path::KeyPath, raw,
+    BatchLimits, Config, JournalConfig, ListenConfig, LogConfig, OnOpenFailure, Order, QueueLimits,
+    SinkConfig, document::Origins, error::ConfigError, name::PluginName, path::KeyPath, raw,
 };
 
 /// The plugin that keeps a stream which nothing else takes.
 const FILE_PLUGIN: &str = "file";
 /// Its file, in the stream's own directory.
 const LEDGER: &str = "ledger.jsonl";
+
+/// How a sink is called, and what becomes of what it has not dealt with.
+#[derive(Clone, Copy)]
+struct Calls {
+    batch: BatchLimits,
+    timeout: Duration,
+    when_full: WhenFull,
+    max_pending: NonZeroU64,
+    order: Order,
+    on_open_failure: OnOpenFailure,
+}
+
+/// That of a section, whichever it is: their keys are the same.
+macro_rules! calls {
+    ($section:expr, $journal:expr) => {
+        Calls {
+            batch: limits(&$section.batch),
+            timeout: $section.timeout.0,
+            when_full: $section.when_full,
+            max_pending: $section.max_pending.unwrap_or($journal.bytes).0,
+            order: $section.order,
+            on_open_failure: $section.on_open_failure,
+        }
+    };
+}
 
 /// Makes what the program runs on.
 ///
@@ -31,32 +58,36 @@ pub(super) fn resolve(
     complete(&mut raw);
     let data_dir = PathBuf::from(&raw.data_dir);
     let mut resolver = Resolver { data_dir, origins, sinks: vec![], tables: vec![], errors };
-    let raw::Metering { backend, batch, timeout, on_open_failure, file, plugins } = &raw.metering;
+    let metering = &raw.metering;
+    let raw::Metering { backend, file, plugins, .. } = metering;
     resolver.of_stream(&OfStream {
         stream: Stream::Metering,
         plugin_key: "backend",
         plugin: Some(backend),
-        calls: Calls { batch, timeout: timeout.0, on_open_failure: *on_open_failure },
+        calls: calls!(metering, raw.journal),
         file,
         plugins,
     });
-    let raw::Usage { enabled, sink, batch, timeout, on_open_failure, file, plugins } = &raw.usage;
+    let usage = &raw.usage;
+    let raw::Usage { enabled, sink, file, plugins, .. } = usage;
     resolver.of_stream(&OfStream {
         stream: Stream::Usage,
         plugin_key: "sink",
         plugin: enabled.then_some(sink),
-        calls: Calls { batch, timeout: timeout.0, on_open_failure: *on_open_failure },
+        calls: calls!(usage, raw.journal),
         file,
         plugins,
     });
     for stream in [Stream::Control, Stream::Events] {
         if !raw.sink.iter().any(|sink| sink.streams.contains(&stream)) {
-            resolver.not_written(stream);
+            resolver.not_written(stream, &raw.journal);
         }
     }
     for (index, sink) in raw.sink.iter().enumerate() {
-        resolver.written(index, sink, &raw.sink);
+        resolver.written(index, sink, &raw.sink, &raw.journal);
     }
+    let journals = resolver.journals(&raw.journal);
+    let listen = resolver.listen(&raw.listen);
     let Resolver { data_dir, origins, sinks, tables, .. } = resolver;
     Config {
         data_dir,
@@ -64,6 +95,8 @@ pub(super) fn resolve(
         node_id: raw.node_id.clone().unwrap_or_default(),
         log: LogConfig { level: raw.log.level, format: raw.log.format },
         queue: QueueLimits { records: raw.queue.records, bytes: raw.queue.bytes.0 },
+        listen,
+        journals,
         sinks,
         effective: serde_json::to_value(&raw).unwrap_or_default(),
         tables,
@@ -79,6 +112,10 @@ fn complete(raw: &mut raw::Config) {
     if raw.metering.backend.is_empty() {
         FILE_PLUGIN.clone_into(&mut raw.metering.backend);
     }
+    raw.listen.socket.get_or_insert_with(|| text(&data_dir.join("wasink.sock")));
+    let most = raw.journal.bytes;
+    raw.metering.max_pending.get_or_insert(most);
+    raw.usage.max_pending.get_or_insert(most);
     let files = [
         (&mut raw.metering.file, &raw.metering.backend, Stream::Metering),
         (&mut raw.usage.file, &raw.usage.sink, Stream::Usage),
@@ -90,6 +127,7 @@ fn complete(raw: &mut raw::Config) {
         }
     }
     for sink in &mut raw.sink {
+        sink.max_pending.get_or_insert(most);
         sink.directory.get_or_insert_with(|| text(&data_dir.join("sinks").join(&sink.name)));
     }
 }
@@ -105,13 +143,6 @@ fn host_name() -> String {
     if name.is_empty() { "local".to_owned() } else { name.to_string_lossy().into_owned() }
 }
 
-/// How a sink is called.
-struct Calls<'a> {
-    batch: &'a raw::Batch,
-    timeout: Duration,
-    on_open_failure: OnOpenFailure,
-}
-
 /// `[metering]` or `[usage]`.
 struct OfStream<'a> {
     stream: Stream,
@@ -119,7 +150,7 @@ struct OfStream<'a> {
     plugin_key: &'a str,
     /// None where it is switched off.
     plugin: Option<&'a String>,
-    calls: Calls<'a>,
+    calls: Calls,
     file: &'a raw::File,
     plugins: &'a BTreeMap<String, Map<String, Value>>,
 }
@@ -163,20 +194,96 @@ impl Resolver<'_> {
             let settings = section.plugins.get(plugin.as_str()).cloned().unwrap_or_default();
             (self.data_dir.join("sinks").join(section.stream.as_str()), settings)
         };
-        self.sinks.push(SinkConfig {
+        self.push(Named {
             name: section.stream.to_string(),
             plugin,
             streams: vec![section.stream],
             settings,
             directory,
-            batch: limits(section.calls.batch),
-            timeout: section.calls.timeout,
-            on_open_failure: section.calls.on_open_failure,
-            path_in_config: settings_key.to_string(),
+            calls: section.calls,
             plugin_key,
             settings_key,
+        });
+    }
+
+    fn push(&mut self, named: Named) {
+        let Named { name, plugin, streams, settings, directory, calls, .. } = named;
+        let Calls { batch, timeout, when_full, max_pending, order, on_open_failure } = calls;
+        self.sinks.push(SinkConfig {
+            name,
+            plugin,
+            streams,
+            settings,
+            directory,
+            batch,
+            timeout,
+            when_full,
+            max_pending,
+            order,
+            on_open_failure,
+            path_in_config: named.settings_key.to_string(),
+            plugin_key: named.plugin_key,
+            settings_key: named.settings_key,
             origins: Arc::clone(&self.origins),
         });
+    }
+
+    /// Where records are taken.
+    fn listen(&mut self, listen: &raw::Listen) -> ListenConfig {
+        let http = (!listen.http.is_empty()).then(|| listen.http.parse());
+        let http = http.and_then(|parsed| match parsed {
+            Ok(address) => Some(address),
+            Err(_) => {
+                let got = super::check::shown(&listen.http.as_str().into());
+                let message =
+                    format!("expected an address and a port, as in `127.0.0.1:9173`, got {got}");
+                self.wrong(&KeyPath::of(["listen"]).key("http"), message);
+                None
+            }
+        });
+        let path = |path: &Option<String>| {
+            path.as_ref().filter(|path| !path.is_empty()).map(PathBuf::from)
+        };
+        ListenConfig { http, socket: path(&listen.socket), token_file: path(&listen.token_file) }
+    }
+
+    fn check_journal_bytes(&mut self, at: &KeyPath, bytes: NonZeroU64) {
+        if bytes.get() < raw::MIN_JOURNAL {
+            self.wrong(&at.key("bytes"), "expected a size of at least 256KiB".to_owned());
+        }
+    }
+
+    /// The journals, in the order of the streams.
+    fn journals(&mut self, journal: &raw::Journal) -> [JournalConfig; 4] {
+        let at = KeyPath::of(["journal"]);
+        let (segment, record) = (journal.segment.0, journal.record.0);
+        if !raw::SEGMENTS.contains(&segment.get()) {
+            self.wrong(&at.key("segment"), "expected a size from 64KiB to 1GiB".to_owned());
+        }
+        if record.get() > raw::MAX_RECORD {
+            self.wrong(&at.key("record"), "expected a size of at most 16MiB".to_owned());
+        }
+        self.check_journal_bytes(&at, journal.bytes.0);
+        Stream::ALL.map(|stream| {
+            let own = match stream {
+                Stream::Metering => &journal.metering,
+                Stream::Usage => &journal.usage,
+                Stream::Control => &journal.control,
+                Stream::Events => &journal.events,
+            };
+            if let Some(bytes) = own.bytes {
+                self.check_journal_bytes(&at.key(stream.as_str()), bytes.0);
+            }
+            JournalConfig {
+                stream,
+                directory: self.data_dir.join("journal").join(stream.as_str()),
+                durability: own.durability.unwrap_or(journal.durability),
+                bytes: own.bytes.unwrap_or(journal.bytes).0,
+                segment,
+                record,
+                window: own.window.unwrap_or(journal.window).0,
+            }
+        })
     }
 
     /// Takes the path of the file apart: the plugin sees its directory as `/data`, and is told the
@@ -197,27 +304,36 @@ impl Resolver<'_> {
     }
 
     /// Makes the sink of a stream that nothing else takes, since its records would be lost.
-    fn not_written(&mut self, stream: Stream) {
+    fn not_written(&mut self, stream: Stream, journal: &raw::Journal) {
         let at = KeyPath::of([stream.as_str()]);
         let Some(plugin) = self.plugin(&at, FILE_PLUGIN) else { return };
-        self.sinks.push(SinkConfig {
+        self.push(Named {
             name: stream.to_string(),
             plugin,
             streams: vec![stream],
             settings: [("path".to_owned(), LEDGER.into())].into_iter().collect(),
             directory: self.data_dir.join(stream.as_str()),
-            batch: limits(&raw::Batch::default()),
-            timeout: raw::TIMEOUT,
-            on_open_failure: OnOpenFailure::default(),
-            path_in_config: at.to_string(),
+            calls: Calls {
+                batch: limits(&raw::Batch::default()),
+                timeout: raw::TIMEOUT,
+                when_full: WhenFull::default(),
+                max_pending: journal.bytes.0,
+                order: Order::default(),
+                on_open_failure: OnOpenFailure::default(),
+            },
             plugin_key: at.clone(),
             settings_key: at,
-            origins: Arc::clone(&self.origins),
         });
     }
 
     /// Makes the sink of a `[[sink]]`.
-    fn written(&mut self, index: usize, sink: &raw::Sink, all: &[raw::Sink]) {
+    fn written(
+        &mut self,
+        index: usize,
+        sink: &raw::Sink,
+        all: &[raw::Sink],
+        journal: &raw::Journal,
+    ) {
         let at = KeyPath::of(["sink"]).index(index);
         let name = &sink.name;
         if let Some(first) = all.iter().take(index).position(|other| other.name == *name) {
@@ -234,21 +350,29 @@ impl Resolver<'_> {
         let plugin_key = at.key("plugin");
         let settings_key = at.key("settings");
         let Some(plugin) = self.plugin(&plugin_key, &sink.plugin) else { return };
-        self.sinks.push(SinkConfig {
+        self.push(Named {
             name: name.clone(),
             plugin,
             streams: sink.streams.clone(),
             settings: sink.settings.clone(),
             directory: sink.directory.as_ref().map(PathBuf::from).unwrap_or_default(),
-            batch: limits(&sink.batch),
-            timeout: sink.timeout.0,
-            on_open_failure: sink.on_open_failure,
-            path_in_config: settings_key.to_string(),
+            calls: calls!(sink, journal),
             plugin_key,
             settings_key,
-            origins: Arc::clone(&self.origins),
         });
     }
+}
+
+/// A sink, apart from what all have alike.
+struct Named {
+    name: String,
+    plugin: PluginName,
+    streams: Vec<Stream>,
+    settings: Map<String, Value>,
+    directory: PathBuf,
+    calls: Calls,
+    plugin_key: KeyPath,
+    settings_key: KeyPath,
 }
 
 fn limits(batch: &raw::Batch) -> BatchLimits {

@@ -2,7 +2,7 @@
 //! once.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, atomic::Ordering};
+use std::sync::Mutex;
 
 use proptest::prelude::*;
 use wasink_record::{IdSource, RecordId, Stamped, Stream, Timestamp, UsageEvent};
@@ -70,7 +70,7 @@ impl SinkPlugin for Fake {
     }
 
     fn write(&mut self, batch: &Arc<Batch>) -> Result<Vec<Exception>, CallError> {
-        let ids = batch.records().map(|stamped| stamped.id);
+        let ids = batch.ids();
         self.call(Call::Write(positions(batch).into_iter().zip(ids).collect()));
         (self.write)(batch)
     }
@@ -172,6 +172,7 @@ struct Came {
     waits: Vec<Duration>,
     /// Delivered, duplicate, rejected, expired.
     counts: [u64; 4],
+    dead: Vec<DeadLetter>,
     state: SinkState,
     finished: bool,
 }
@@ -199,15 +200,82 @@ fn deliver_for(fake: Fake, batch: Batch, mut patience: Hurry) -> Came {
     let calls = fake.calls.clone();
     let lines = Arc::new(Lines::default());
     let state = Arc::new(StateCell::new(SinkState::Working));
-    let mut delivery =
-        Delivery::new("sink".to_owned(), name(), Box::new(fake), state.clone(), lines.clone());
-    let counts = LaneCounts::default();
-    let finished = delivery.deliver(batch, &counts, &mut patience).is_ok();
+    let mut delivery = delivery(fake, &state, lines.clone(), true);
+    let mut books = Counts::default();
+    let finished = delivery.deliver(0, batch, None, &mut books, &mut patience).is_ok()
+        && delivery.settle_up(&mut books, &mut patience).is_ok();
     let calls = calls.lock().unwrap().clone();
     let lines = lines.0.lock().unwrap().clone();
-    let counts = [&counts.delivered, &counts.duplicate, &counts.rejected, &counts.expired]
-        .map(|count| count.load(Ordering::SeqCst));
-    Came { calls, lines, waits: patience.waits, counts, state: state.get(), finished }
+    let counts = [Fate::Delivered, Fate::Duplicate, Fate::Rejected, Fate::Expired];
+    let counts = counts.map(|fate| books.of(fate));
+    let Counts { dead, .. } = books;
+    Came { calls, lines, waits: patience.waits, counts, dead, state: state.get(), finished }
+}
+
+fn delivery(
+    fake: Fake,
+    state: &Arc<StateCell>,
+    logger: Arc<dyn Logger>,
+    ordered: bool,
+) -> Delivery {
+    Delivery::new(DeliveryParts {
+        sink: "sink".to_owned(),
+        name: name(),
+        plugin: Box::new(fake),
+        state: state.clone(),
+        logger,
+        clock: Arc::new(Late),
+        ordered,
+    })
+}
+
+/// A moment after the records were taken.
+struct Late;
+
+impl Clock for Late {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_unix_nanos(1_700_000_001_000_000_000)
+    }
+}
+
+/// Books that hold each position once.
+#[derive(Default)]
+struct Counts {
+    fates: BTreeMap<u64, Fate>,
+    dead: Vec<DeadLetter>,
+    retries: usize,
+}
+
+impl Counts {
+    fn of(&self, fate: Fate) -> u64 {
+        self.fates.values().filter(|known| **known == fate).count() as u64
+    }
+}
+
+impl Books for Counts {
+    fn settle(
+        &mut self,
+        _: usize,
+        batch: &Batch,
+        runs: &[(Range<u64>, Fate)],
+        dead: Vec<DeadLetter>,
+    ) {
+        for (range, fate) in runs {
+            for position in range.clone() {
+                assert!(positions(batch).contains(&position));
+                assert_eq!(self.fates.insert(position, *fate), None, "{position} comes twice");
+            }
+        }
+        self.dead.extend(dead);
+    }
+
+    fn doubt(&mut self, _: usize, _: &Batch, _: Timestamp) -> std::io::Result<()> {
+        Ok(())
+    }
+
+    fn retried(&mut self, _: usize) {
+        self.retries += 1;
+    }
 }
 
 /// Gives each of the answers once, and then delivers everything.
@@ -241,7 +309,12 @@ fn each_outcome_is_counted_once_and_only_what_is_to_be_retried_comes_again() {
     assert_eq!(came.state, SinkState::Working);
     let Call::Write(all) = &came.calls[0] else { panic!() };
     assert_eq!(came.calls[1], Call::Write(all[2..4].to_vec()), "ids are the same");
-    assert_eq!(came.lines(Level::Error), ["records rejected"]);
+    assert_eq!(came.lines(Level::Error), ["records rejected", "records expired"]);
+    let dead = |letter: &DeadLetter| (letter.position, letter.fate, letter.attempts);
+    let dead: Vec<_> = came.dead.iter().map(dead).collect();
+    assert_eq!(dead, [(104, Fate::Expired, 1), (105, Fate::Rejected, 1)]);
+    assert_eq!(came.dead[1].reason, "no");
+    assert!(came.dead[1].line.starts_with(r#"{"rid":"5","#), "{}", came.dead[1].line);
 }
 
 #[test]
@@ -372,11 +445,11 @@ fn a_logger_that_panics_does_not_end_a_delivery() {
         }
     }
     let state = Arc::new(StateCell::new(SinkState::Working));
-    let fake = Box::new(answers(vec![Err(trap().into()), Err(Failure::Retry(None).into())]));
-    let mut delivery = Delivery::new("sink".to_owned(), name(), fake, state, Arc::new(Panics));
-    let counts = LaneCounts::default();
-    assert!(delivery.deliver(batch(0, 2), &counts, &mut Hurry::default()).is_ok());
-    assert_eq!(counts.delivered.load(Ordering::SeqCst), 2);
+    let fake = answers(vec![Err(trap().into()), Err(Failure::Retry(None).into())]);
+    let mut delivery = delivery(fake, &state, Arc::new(Panics), true);
+    let (mut books, mut patience) = (Counts::default(), Hurry::default());
+    assert!(delivery.deliver(0, batch(0, 2), None, &mut books, &mut patience).is_ok());
+    assert_eq!(books.of(Fate::Delivered), 2);
 }
 
 #[test]
@@ -385,10 +458,10 @@ fn a_trap_outside_of_delivery_costs_a_new_instance_and_no_strike() {
     let calls = fake.calls.clone();
     let state = Arc::new(StateCell::new(SinkState::Working));
     let logger = Arc::new(Lines::default());
-    let mut delivery = Delivery::new("sink".to_owned(), name(), Box::new(fake), state, logger);
+    let mut delivery = delivery(fake, &state, logger, true);
     assert!(delivery.captured().is_err());
-    let counts = LaneCounts::default();
-    assert!(delivery.deliver(batch(0, 1), &counts, &mut Hurry::default()).is_ok());
+    let (mut books, mut patience) = (Counts::default(), Hurry::default());
+    assert!(delivery.deliver(0, batch(0, 1), None, &mut books, &mut patience).is_ok());
     let calls = calls.lock().unwrap();
     assert!(matches!(calls[..], [Call::Reopen, Call::Write(_)]), "{calls:?}");
 }

@@ -83,7 +83,7 @@ fn a_call_that_hangs_is_interrupted_at_the_deadline_and_its_records_are_pending(
     assert_eq!((status.pending(), status.sinks[0].state.clone()), (5, SinkState::Closed));
     adds_up(&status);
     let errors = bench.lines.of(Level::Error);
-    let left = "a: closed with records that are not delivered stream=usage records=5";
+    let left = "a: closed with records that are not delivered yet stream=usage records=5";
     assert_eq!(errors, [left]);
 }
 
@@ -183,7 +183,7 @@ fn nothing_is_lost_between_threads_that_emit_and_one_that_closes() {
             (chassis.status(), offered)
         });
         adds_up(&status);
-        let stream = status.streams[0];
+        let stream = &status.streams[0];
         assert_eq!(offered, stream.accepted + stream.dropped_full + stream.dropped_closed);
         assert_eq!((status.pending(), lane(&status).delivered), (0, stream.accepted));
         rounds += 1;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::thread;
 
 use super::kit::{
-    Bench, Fake, Gate, Kit, PATIENCE, adds_up, lane, next_write, one, rids, sink, usage,
+    Bench, Fake, Gate, Kit, PATIENCE, Seen, adds_up, lane, next_write, one, rids, sink, usage,
 };
 
 #[test]
@@ -32,13 +32,13 @@ fn a_sink_that_hangs_does_not_hold_another_one_back() {
 /// The bound of a log in memory: once it is full of what one sink has not taken, nothing more comes
 /// in, for any sink of that stream. Other streams go on.
 #[test]
-fn once_the_log_is_full_a_hanging_sink_stops_its_stream_and_no_other() {
+fn once_a_log_in_memory_is_full_a_hanging_sink_stops_its_stream_and_no_other() {
     let gate = Arc::new(Gate::default());
     let (hanging, hung) = Fake::gated(&gate);
     let (good, calls) = Fake::new();
     let kit = Kit::default().with("hanging", hanging).with("good", good);
     let config = format!(
-        "queue.records = 4\nqueue.bytes = 1\n{}{}",
+        "queue.records = 4\nqueue.bytes = 1\njournal.durability = 'memory'\n{}{}",
         sink("hanging", "['usage']"),
         sink("good", "['usage', 'events']")
     );
@@ -55,7 +55,7 @@ fn once_the_log_is_full_a_hanging_sink_stops_its_stream_and_no_other() {
         offered += 1;
     }
     let status = chassis.status();
-    let stream = *status.streams.iter().find(|stream| stream.dropped_full > 0).unwrap();
+    let stream = status.streams.iter().find(|stream| stream.dropped_full > 0).unwrap();
     assert_eq!(offered, stream.accepted + stream.dropped_full);
     adds_up(&status);
 
@@ -68,6 +68,36 @@ fn once_the_log_is_full_a_hanging_sink_stops_its_stream_and_no_other() {
     let status = chassis.close(PATIENCE);
     assert_eq!(status.pending(), 0);
     assert_eq!(status.sinks[0].lanes[0].delivered, stream.accepted);
+}
+
+#[test]
+fn a_hanging_sink_never_delays_another_that_reads_the_same_stream() {
+    let gate = Arc::new(Gate::default());
+    let (hanging, hung) = Fake::gated(&gate);
+    let (good, calls) = Fake::new();
+    let kit = Kit::default().with("hanging", hanging).with("good", good);
+    // Far more than may be kept in memory.
+    let sinks = sink("hanging", "['usage']") + &sink("good", "['usage']");
+    let bench = Bench::new(kit, &format!("queue.bytes = '64KiB'\n{sinks}"));
+    let chassis = bench.open().unwrap();
+    let recorder = chassis.usage();
+    (0..20_000).for_each(|n| recorder.emit_when_room(usage(n.to_string())).unwrap());
+    let mut seen = 0;
+    while seen < 20_000 {
+        seen += next_write(&calls).len();
+    }
+    let owned = |seen: Vec<Seen>| seen.into_iter().map(|seen| seen.rid);
+    let mut late: Vec<String> = owned(next_write(&hung)).collect();
+    gate.open();
+    let status = chassis.close(PATIENCE);
+    adds_up(&status);
+    assert_eq!(status.pending(), 0);
+    // What was not in memory any more came from the disk.
+    while late.len() < 20_000 {
+        late.extend(owned(next_write(&hung)));
+    }
+    let expected: Vec<_> = (0..20_000).map(|n| n.to_string()).collect();
+    assert_eq!(late, expected);
 }
 
 #[test]

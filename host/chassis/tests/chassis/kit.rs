@@ -45,7 +45,7 @@ pub(super) struct Seen {
 }
 
 pub(super) fn seen(batch: &Batch) -> Vec<Seen> {
-    let records = batch.records().zip(batch.position()..);
+    let records = batch.records().unwrap().zip(batch.position()..);
     let seen = records.map(|(stamped, position)| {
         let (rid, emitted_at) = match &stamped.record {
             Record::Usage(event) => (event.rid().to_owned(), event.emitted_at()),

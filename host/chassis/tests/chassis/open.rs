@@ -105,21 +105,32 @@ fn a_sink_that_may_be_left_out_is_and_everybody_can_see_it() {
         refusing.state
     );
     assert_eq!(refusing.version, None);
-    assert_eq!((good.lanes[0].delivered, status.pending()), (1, 0));
+    assert_eq!((good.lanes[0].delivered, good.lanes[0].pending), (1, 0));
+    assert_eq!(refusing.lanes[0].pending, 1, "kept for it");
     let [warning] = &bench.lines.of(Level::Warn)[..] else { panic!("one warning") };
     assert!(warning.starts_with("refusing: sink did not open, going on without it"), "{warning}");
     assert!(warning.contains("not today"), "{warning}");
 }
 
 #[test]
-fn records_of_a_stream_whose_only_sink_was_left_out_are_counted_as_dropped() {
+fn records_of_a_stream_whose_only_sink_was_left_out_are_kept_for_it() {
     let degraded = sink("refusing", "['usage']") + "on_open_failure = 'degrade'\n";
     let bench = Bench::new(kit(), &degraded);
     let chassis = bench.open().unwrap();
     (0..10).for_each(|_| chassis.usage().emit(usage("r")));
     let status = chassis.close(PATIENCE);
     adds_up(&status);
-    assert_eq!((status.streams[0].accepted, status.dropped(), status.pending()), (10, 10, 0));
+    assert_eq!((status.streams[0].accepted, status.dropped(), status.pending()), (10, 0, 10));
+    drop(chassis);
+
+    // Once it opens again it gets them.
+    let (fake, calls) = Fake::new();
+    let bench = Bench { kit: std::sync::Arc::new(Kit::default().with("refusing", fake)), ..bench };
+    let chassis = bench.open().unwrap();
+    assert_eq!(next_write(&calls).len(), 10);
+    let status = chassis.close(PATIENCE);
+    adds_up(&status);
+    assert_eq!((status.streams[0].accepted, status.pending()), (10, 0));
 }
 
 #[test]
