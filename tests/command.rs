@@ -6,6 +6,7 @@ mod support;
 
 mod command {
     mod configuration;
+    mod crash;
     mod failure;
     mod flow;
     mod help;
@@ -13,6 +14,7 @@ mod command {
     mod operator;
     mod output;
     mod readme;
+    mod service;
     mod signals;
     mod wire;
 }

@@ -139,13 +139,17 @@ fn four_processes_append_to_one_file_and_every_line_stays_whole() {
     };
     let operator = Operator::new();
     // Many small appends, so that there is much to mix.
-    operator.write("wasink.toml", "[metering.batch]\nrecords = 50\nage = \"0s\"\n");
+    operator.write(
+        "wasink.toml",
+        "[metering.batch]\nrecords = 50\nage = \"0s\"\n[metering.file]\npath = \"ledger.jsonl\"\n",
+    );
     let together = Barrier::new(PROCESSES);
     thread::scope(|scope| {
         for process in 0..PROCESSES {
             let (operator, together, line) = (&operator, &together, &line);
             scope.spawn(move || {
-                let mut run = operator.start("run --quiet");
+                // A journal belongs to one process; the file does not.
+                let mut run = operator.start(&format!("--data-dir data-{process} run --quiet"));
                 for round in 0..ROUNDS {
                     let size = LINES / ROUNDS;
                     let lines =
@@ -159,7 +163,7 @@ fn four_processes_append_to_one_file_and_every_line_stays_whole() {
             });
         }
     });
-    let ledger = operator.read("wasink-data/metering/ledger.jsonl");
+    let ledger = operator.read("ledger.jsonl");
     let mut next = [0; PROCESSES];
     for found in ledger.lines() {
         let entry: Value = serde_json::from_str(found).unwrap();

@@ -7,14 +7,28 @@ use super::operator::Operator;
 /// As in `cargo xtask bless`.
 const BLESS: &str = "WASINK_BLESS";
 
-const COMMANDS: [&str; 9] = [
+const COMMANDS: [&str; 23] = [
     "",
     "run",
+    "serve",
     "check",
     "config",
     "plugins",
     "plugins list",
     "plugins inspect",
+    "journal",
+    "journal inspect",
+    "journal verify",
+    "journal export",
+    "journal repair",
+    "dead",
+    "dead list",
+    "dead replay",
+    "dead purge",
+    "held",
+    "held resend",
+    "held discard",
+    "audit",
     "completions",
     "man",
 ];

@@ -16,6 +16,8 @@ pub(crate) enum Exit {
     Input = 65,
     /// A plugin can't be loaded or opened.
     Plugin = 69,
+    /// A journal can't be opened: another process has it, or the disk refuses.
+    Journal = 73,
     /// The input could not be read to its end.
     Read = 74,
     /// Time ran out before all was delivered, or a sink that was left out has missed records.
@@ -35,10 +37,11 @@ Exit status:
    64    the configuration is wrong
    65    some records were refused; all others were delivered
    69    a plugin can't be loaded or opened
+   73    a journal can't be opened: another process has it, or the disk refuses
    74    the input could not be read to its end
    75    some records did not reach a sink: time ran out, or it never opened
-  130    ended by Ctrl-C; what was accepted is delivered, unless it was pressed twice
-  143    ended by SIGTERM; what was accepted is delivered, unless it came twice";
+  130    ended by Ctrl-C; what was accepted is delivered
+  143    ended by SIGTERM; what was accepted is delivered";
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
@@ -64,6 +67,8 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
         let error = error.into();
         let exit = match error.downcast_ref() {
             Some(wasink::Error::Open(wasink::OpenError::Config(_))) => Exit::Config,
+            Some(wasink::Error::Open(wasink::OpenError::Journal { .. })) => Exit::Journal,
+            _ if error.is::<wasink::journal::OpenError>() => Exit::Journal,
             Some(wasink::Error::Open(wasink::OpenError::Sinks(problems))) => {
                 let settings = |problem: &wasink::SinkProblem| {
                     matches!(

@@ -76,6 +76,8 @@ impl Global {
 pub(crate) enum Command {
     /// Deliver the records that come in on standard input, as JSON Lines, until it ends
     Run(Run),
+    /// Take records over HTTP and deliver them, until a signal comes
+    Serve(Serve),
     /// Check the configuration and every plugin that it names, without starting anything
     Check {
         #[command(flatten)]
@@ -93,6 +95,26 @@ pub(crate) enum Command {
     Plugins {
         #[command(subcommand)]
         command: Plugins,
+    },
+    /// Look at the journals, and mend them
+    Journal {
+        #[command(subcommand)]
+        command: Journal,
+    },
+    /// Look at dead letters, try them again, purge them
+    Dead {
+        #[command(subcommand)]
+        command: Dead,
+    },
+    /// Settle records that may have reached their receiver
+    Held {
+        #[command(subcommand)]
+        command: Held,
+    },
+    /// Count from the files what became of all records, and print any difference
+    Audit {
+        #[command(flatten)]
+        json: Json,
     },
     /// Print a completion script for a shell
     Completions {
@@ -135,6 +157,16 @@ pub(crate) struct Run {
     pub(crate) json: bool,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    /// How long to try to deliver what is there once a signal has come; the rest is kept
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    pub(crate) close_timeout: Duration,
+    /// Print the summary as JSON on standard output
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(crate) enum StreamName {
     /// Endpoints of billable intervals
@@ -156,6 +188,142 @@ impl From<StreamName> for Stream {
             StreamName::Events => Self::Events,
         }
     }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Journal {
+    /// Show segments, lanes and what was put aside
+    Inspect {
+        /// Only the journal of this stream
+        #[arg(long, value_enum)]
+        stream: Option<StreamName>,
+        #[command(flatten)]
+        json: Json,
+    },
+    /// Read every byte and check every sum; exits with 1 where something is damaged
+    Verify {
+        /// Only the journal of this stream
+        #[arg(long, value_enum)]
+        stream: Option<StreamName>,
+        #[command(flatten)]
+        json: Json,
+    },
+    /// Print records as JSON Lines, as they are stored
+    Export {
+        /// The stream
+        #[arg(long, value_enum)]
+        stream: StreamName,
+        /// From this position on
+        #[arg(long, value_name = "POSITION", default_value_t = 0)]
+        from: u64,
+        /// Up to this position, which is not among them
+        #[arg(long, value_name = "POSITION", default_value_t = u64::MAX)]
+        to: u64,
+        /// Print each record in an object with its position, id and time
+        #[arg(long)]
+        long: bool,
+    },
+    /// Take damaged bytes out; they are put aside, and a receipt says what was changed
+    Repair {
+        /// Only the journal of this stream
+        #[arg(long, value_enum)]
+        stream: Option<StreamName>,
+        #[command(flatten)]
+        json: Json,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Dead {
+    /// List dead letters, a line each
+    List {
+        #[command(flatten)]
+        filter: DeadFilter,
+        #[command(flatten)]
+        json: Json,
+    },
+    /// Show all that is known of dead letters
+    Show {
+        #[command(flatten)]
+        filter: DeadFilter,
+        #[command(flatten)]
+        json: Json,
+    },
+    /// Hand dead letters to the plugin that their sink has now, with the ids that they have had
+    Replay {
+        #[command(flatten)]
+        filter: DeadFilter,
+        #[command(flatten)]
+        json: Json,
+    },
+    /// Remove dead letters; the ledger goes on counting them as rejected or expired
+    Purge {
+        #[command(flatten)]
+        filter: DeadFilter,
+        /// All of them, where there is no filter
+        #[arg(long)]
+        all: bool,
+        #[command(flatten)]
+        json: Json,
+    },
+}
+
+/// Which dead letters are meant: those that fit everything that is given.
+#[derive(Debug, Args)]
+pub(crate) struct DeadFilter {
+    /// Of this sink
+    #[arg(long)]
+    pub(crate) sink: Option<String>,
+    /// Of this stream
+    #[arg(long, value_enum)]
+    pub(crate) stream: Option<StreamName>,
+    /// Of this tenant
+    #[arg(long)]
+    pub(crate) tenant: Option<String>,
+    /// With this text in their reason
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: Option<String>,
+    /// With this id
+    #[arg(long)]
+    pub(crate) id: Option<String>,
+    /// At this position of their stream
+    #[arg(long)]
+    pub(crate) position: Option<u64>,
+    /// At most so many
+    #[arg(long, value_name = "COUNT")]
+    pub(crate) most: Option<usize>,
+}
+
+impl DeadFilter {
+    pub(crate) fn is_empty(&self) -> bool {
+        let Self { sink, stream, tenant, reason, id, position, most } = self;
+        sink.is_none()
+            && stream.is_none()
+            && tenant.is_none()
+            && reason.is_none()
+            && id.is_none()
+            && position.is_none()
+            && most.is_none()
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Held {
+    /// List what is in doubt
+    List {
+        #[command(flatten)]
+        json: Json,
+    },
+    /// Hand it over again: the receiver does not have it
+    Resend {
+        /// The sink
+        sink: String,
+    },
+    /// Count it as delivered: the receiver has it
+    Discard {
+        /// The sink
+        sink: String,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -66,6 +66,12 @@ pub(crate) fn sink_progress(sink: &SinkStatus) -> String {
         SinkState::Retrying { failures, reason } => {
             text.push_str(&format!("; trying again ({failures}): {}", printable(reason)));
         }
+        SinkState::Open { failures, reason } => {
+            text.push_str(&format!("; failing ({failures}): {}", printable(reason)));
+        }
+        SinkState::Held { reason } => {
+            text.push_str(&format!("; held: {}", printable(reason)));
+        }
         SinkState::Degraded { reason } => {
             text.push_str(&format!("; left out: {}", printable(reason)));
         }

@@ -50,8 +50,8 @@ pub use wasink_chassis::logger;
 
 pub use wasink_chassis::config::Config;
 pub use wasink_chassis::{
-    Closed, DROP_DEADLINE, LaneLedger, OpenError, Recorder, SinkProblem, SinkState, SinkStatus,
-    Status, StreamLedger,
+    Admission, AppendError, Closed, DROP_DEADLINE, LaneLedger, OpenError, Recorder, Replayed,
+    SinkProblem, SinkState, SinkStatus, Status, StreamLedger,
 };
 pub use wasink_wasm::{
     CONTRACT_VERSION, Inspection, Limits, PluginFile, PluginReport, PluginSource,
@@ -136,6 +136,46 @@ pub fn check(config: &Config, logger: Arc<dyn Logger>) -> Result<(), Error> {
     let plugins = plugins(config, logger.clone())?;
     let parts = Parts { logger, ..Parts::new(Arc::new(plugins)) };
     Ok(wasink_chassis::check(config, &parts)?)
+}
+
+/// Journals, looked at and mended while nobody has them open.
+pub use wasink_journal as journal;
+
+/// The journal of a stream, to be looked at or mended; `None` where there is none yet.
+///
+/// # Errors
+///
+/// Where its directory can't be opened.
+pub fn open_journal(
+    config: &Config,
+    stream: record::Stream,
+) -> std::io::Result<Option<journal::Offline>> {
+    let Some(config) = config.journal(stream) else { return Ok(None) };
+    let authority = cap_std::ambient_authority();
+    match cap_std::fs::Dir::open_ambient_dir(&config.directory, authority) {
+        Ok(dir) => {
+            let storage = Arc::new(journal::Directory::new(dir));
+            Ok(Some(journal::Offline::new(storage, stream)))
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Hands dead letters of a sink to the plugin that it has now. See [`wasink_chassis::replay`].
+///
+/// # Errors
+///
+/// Whatever keeps the sink from opening.
+pub fn replay(
+    config: &Config,
+    logger: Arc<dyn Logger>,
+    sink: &config::SinkConfig,
+    letters: Vec<journal::DeadLetter>,
+) -> Result<Replayed, Error> {
+    let plugins = plugins(config, logger.clone())?;
+    let parts = Parts { logger, ..Parts::new(Arc::new(plugins)) };
+    Ok(wasink_chassis::replay(config, &parts, sink, letters)?)
 }
 
 /// Why there is no chassis.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use wasink::config::{Config, SinkConfig};
 use wasink::logger::{Level, Line, Logger as _};
 use wasink::record::Stream;
-use wasink::{Chassis, SinkState, Status};
+use wasink::{Chassis, SinkState, Status, StreamLedger};
 
 use crate::exit::{Exit, Failure};
 use crate::flags::Run;
@@ -42,6 +42,7 @@ pub(super) fn run(mut config: Config, flags: &Run) -> Result<Exit, Failure> {
     }
     let screen = Arc::new(Screen::new(config.log));
     let chassis = Chassis::open_with(&config, screen.clone())?;
+    let before = chassis.status();
     if !flags.quiet && !config.sinks.iter().any(SinkConfig::stderr) {
         screen.show_progress();
     }
@@ -84,7 +85,7 @@ pub(super) fn run(mut config: Config, flags: &Run) -> Result<Exit, Failure> {
         let message = "finishing what was accepted; once more ends at once";
         screen.log(&Line { level: Level::Warn, sink: None, message, fields: &[] });
     }
-    let status = close(&chassis, &screen, &counts, started, flags.close_timeout);
+    let status = close(&chassis, &screen, &counts, started, flags.close_timeout).since(&before);
     screen.end_progress();
     let exit = exit(&news, &status, &counts);
     let summary = show::Summary {
@@ -130,7 +131,8 @@ fn close(
 }
 
 fn exit(news: &News, status: &Status, counts: &Counts) -> Exit {
-    let dropped: u64 = status.streams.iter().map(|stream| stream.dropped_full).sum();
+    let dropped = |stream: &StreamLedger| stream.dropped_full + stream.dropped_closed;
+    let dropped = status.streams.iter().map(dropped).sum::<u64>() + status.dropped();
     let degraded = status.sinks.iter().any(|sink| matches!(sink.state, SinkState::Degraded { .. }));
     let lost = degraded && counts.read() > counts.refused();
     match news {
@@ -138,7 +140,13 @@ fn exit(news: &News, status: &Status, counts: &Counts) -> Exit {
         _ if status.pending() > 0 || dropped > 0 || lost => Exit::Undelivered,
         News::Signal(Signal::Interrupt) => Exit::Interrupted,
         News::Signal(Signal::Terminate) => Exit::Terminated,
-        News::InputEnded(Ok(())) if counts.refused() > 0 || status.refused() > 0 => Exit::Input,
+        News::InputEnded(Ok(())) if refused(counts, status) => Exit::Input,
         News::InputEnded(Ok(())) => Exit::Success,
     }
+}
+
+/// Whether there are records that are in no sink, and not for want of time.
+fn refused(counts: &Counts, status: &Status) -> bool {
+    let too_large = status.streams.iter().any(|stream| stream.dropped_too_large > 0);
+    counts.refused() > 0 || status.refused() > 0 || too_large
 }

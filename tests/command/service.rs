@@ -1,0 +1,57 @@
+//! `wasink serve` at work, and a client of it.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+
+use super::operator::{Operator, Running};
+
+/// The Unix socket, where nothing else is configured.
+pub(crate) const SOCKET: &str = "wasink-data/wasink.sock";
+
+/// Starts it, and returns once it takes records.
+pub(crate) fn serve(operator: &Operator) -> Running {
+    let mut running = operator.start("serve");
+    running.await_word("wasink.sock");
+    running
+}
+
+/// A connection that is kept.
+pub(crate) struct Client {
+    stream: BufReader<UnixStream>,
+}
+
+impl Client {
+    pub(crate) fn connect(operator: &Operator) -> Self {
+        Self { stream: BufReader::new(UnixStream::connect(operator.path(SOCKET)).unwrap()) }
+    }
+
+    /// The status and the body of the answer; `None` where none came.
+    pub(crate) fn post(&mut self, stream: &str, kind: &str, body: &str) -> Option<(u16, String)> {
+        let request = format!(
+            "POST /v1/{stream} HTTP/1.1\r\nhost: localhost\r\ncontent-type: {kind}\r\n\
+             content-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        self.stream.get_mut().write_all(request.as_bytes()).ok()?;
+        let mut line = String::new();
+        self.stream.read_line(&mut line).ok()?;
+        let status = line.split(' ').nth(1)?.parse().ok()?;
+        let mut length = 0;
+        loop {
+            line.clear();
+            if self.stream.read_line(&mut line).ok()? == 0 {
+                return None;
+            }
+            let header = line.to_ascii_lowercase();
+            if let Some(value) = header.strip_prefix("content-length:") {
+                length = value.trim().parse().ok()?;
+            }
+            if line == "\r\n" {
+                break;
+            }
+        }
+        let mut body = vec![0; length];
+        self.stream.read_exact(&mut body).ok()?;
+        Some((status, String::from_utf8(body).ok()?))
+    }
+}
