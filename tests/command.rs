@@ -9,6 +9,7 @@ mod command {
     mod crash;
     mod failure;
     mod flow;
+    mod full;
     mod help;
     mod lines;
     mod operator;

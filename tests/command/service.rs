@@ -27,11 +27,18 @@ impl Client {
 
     /// The status and the body of the answer; `None` where none came.
     pub(crate) fn post(&mut self, stream: &str, kind: &str, body: &str) -> Option<(u16, String)> {
-        let request = format!(
+        self.ask(&format!(
             "POST /v1/{stream} HTTP/1.1\r\nhost: localhost\r\ncontent-type: {kind}\r\n\
              content-length: {}\r\n\r\n{body}",
             body.len()
-        );
+        ))
+    }
+
+    pub(crate) fn get(&mut self, path: &str) -> Option<(u16, String)> {
+        self.ask(&format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n"))
+    }
+
+    fn ask(&mut self, request: &str) -> Option<(u16, String)> {
         self.stream.get_mut().write_all(request.as_bytes()).ok()?;
         let mut line = String::new();
         self.stream.read_line(&mut line).ok()?;

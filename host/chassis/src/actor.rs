@@ -1,5 +1,6 @@
 //! One sink at work: a thread that reads its streams' logs and delivers to its instance.
 
+use std::collections::VecDeque;
 use std::io;
 use std::ops::Range;
 use std::sync::atomic::AtomicU64;
@@ -29,6 +30,9 @@ const FLUSH_AGAIN: Duration = Duration::from_secs(10);
 const READ_AGAIN: Duration = Duration::from_secs(1);
 const READS: u32 = 5;
 
+/// So is one that can't be written.
+const WRITE_AGAIN: Duration = Duration::from_secs(1);
+
 /// One stream of a sink.
 pub(crate) struct Lane {
     pub(crate) reader: Reader,
@@ -46,6 +50,16 @@ struct Lanes {
     logger: Arc<dyn Logger>,
     /// Whether it has been said that the journal can't be written.
     complained: bool,
+    /// What could not be written down yet.
+    unsettled: VecDeque<Unsettled>,
+}
+
+/// What became of a batch's records.
+struct Unsettled {
+    lane: usize,
+    batch: Arc<Batch>,
+    runs: Vec<(Range<u64>, Fate)>,
+    dead: Vec<DeadLetter>,
 }
 
 impl Lanes {
@@ -69,8 +83,23 @@ impl Lanes {
         self.logger.log(&Line { level, sink: Some(&self.sink), message, fields });
     }
 
+    /// Writes down what could not be written down before; whether nothing of it is left.
+    fn settle_again(&mut self) -> bool {
+        while let Some(Unsettled { lane, batch, runs, dead }) = self.unsettled.front() {
+            let Some(lane) = self.lanes.get_mut(*lane) else { return true };
+            let written = lane.reader.settle(batch, runs, dead.clone());
+            self.complain(&written);
+            if written.is_err() {
+                return false;
+            }
+            self.unsettled.pop_front();
+        }
+        true
+    }
+
     /// Brings to the disk what became of records.
     fn sync(&mut self) {
+        self.settle_again();
         for lane in 0..self.lanes.len() {
             let synced = self.lanes.get_mut(lane).map_or(Ok(()), |lane| lane.reader.sync());
             self.complain(&synced);
@@ -82,13 +111,13 @@ impl Books for Lanes {
     fn settle(
         &mut self,
         lane: usize,
-        batch: &Batch,
+        batch: &Arc<Batch>,
         runs: &[(Range<u64>, Fate)],
         dead: Vec<DeadLetter>,
     ) {
-        let Some(lane) = self.lanes.get_mut(lane) else { return };
-        let written = lane.reader.settle(batch, runs, dead);
-        self.complain(&written);
+        let (batch, runs) = (batch.clone(), runs.to_vec());
+        self.unsettled.push_back(Unsettled { lane, batch, runs, dead });
+        self.settle_again();
     }
 
     fn doubt(&mut self, lane: usize, batch: &Batch, since: Timestamp) -> io::Result<()> {
@@ -133,6 +162,7 @@ impl Actor {
             sink: delivery.sink.clone(),
             logger: delivery.logger(),
             complained: false,
+            unsettled: VecDeque::new(),
         };
         let mut work = Work { delivery, lanes, deadline: Watch(deadline.clone()), inbox };
         let thread = thread::Builder::new()
@@ -268,6 +298,10 @@ impl Work {
     /// Delivers one batch of each lane that has one due.
     fn round(&mut self) -> Result<Round, OutOfTime> {
         let mut round = Round::Over;
+        if !self.lanes.settle_again() {
+            // What becomes of more could not be written down either.
+            return Ok(Round::Nothing { due: Some(Instant::now() + WRITE_AGAIN) });
+        }
         if self.delivery.deliver_deferred(&mut self.lanes, &mut self.deadline)? {
             round = Round::Delivered;
         } else if let Some(due) = self.delivery.deferred_until() {

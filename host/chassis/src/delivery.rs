@@ -107,7 +107,7 @@ pub(crate) trait Books {
     fn settle(
         &mut self,
         lane: usize,
-        batch: &Batch,
+        batch: &Arc<Batch>,
         runs: &[(Range<u64>, Fate)],
         dead: Vec<DeadLetter>,
     );
@@ -188,12 +188,13 @@ impl Delivery {
         books: &mut dyn Books,
         patience: &mut dyn Patience,
     ) -> Result<(), OutOfTime> {
-        if self.unflushed.is_empty() {
-            return Ok(());
+        // What a flush that failed has brought back is taken, and to be flushed, again.
+        while !self.unflushed.is_empty() {
+            let mut work = VecDeque::new();
+            self.make_good(&mut work, books, patience)?;
+            self.work_off(work, books, patience)?;
         }
-        let mut work = VecDeque::new();
-        self.make_good(&mut work, books, patience)?;
-        self.work_off(work, books, patience)
+        Ok(())
     }
 
     fn work_off(

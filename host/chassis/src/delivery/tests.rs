@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use wasink_record::{IdSource, RecordId, Stamped, Stream, Timestamp, UsageEvent};
 
 use super::*;
-use crate::plugin::{Description, Interrupter, PluginVersion};
+use crate::plugin::{Description, Interrupter, Outcome, PluginVersion};
 
 type Write = Box<dyn FnMut(&Batch) -> Result<Vec<Exception>, CallError> + Send>;
 type Flush = Box<dyn FnMut() -> Result<(), CallError> + Send>;
@@ -28,6 +28,8 @@ struct Fake {
     flush: Flush,
     reopen: Reopen,
     acknowledges: Acknowledges,
+    dedup_window: Option<Duration>,
+    acceptance_window: Option<Duration>,
 }
 
 impl Fake {
@@ -40,6 +42,8 @@ impl Fake {
             flush: Box::new(|| Ok(())),
             reopen: Box::new(|| Ok(())),
             acknowledges: Acknowledges::OnWrite,
+            dedup_window: None,
+            acceptance_window: None,
         }
     }
 
@@ -64,8 +68,8 @@ impl SinkPlugin for Fake {
             streams: Stream::ALL.to_vec(),
             settings_schema: None,
             acknowledges: self.acknowledges,
-            dedup_window: None,
-            acceptance_window: None,
+            dedup_window: self.dedup_window,
+            acceptance_window: self.acceptance_window,
         })
     }
 
@@ -256,7 +260,7 @@ impl Books for Counts {
     fn settle(
         &mut self,
         _: usize,
-        batch: &Batch,
+        batch: &Arc<Batch>,
         runs: &[(Range<u64>, Fate)],
         dead: Vec<DeadLetter>,
     ) {
@@ -464,6 +468,108 @@ fn a_trap_outside_of_delivery_costs_a_new_instance_and_no_strike() {
     assert!(delivery.deliver(0, batch(0, 1), None, &mut books, &mut patience).is_ok());
     let calls = calls.lock().unwrap();
     assert!(matches!(calls[..], [Call::Reopen, Call::Write(_)]), "{calls:?}");
+}
+
+/// A second is how late it is by [`Late`].
+#[test]
+fn what_is_too_old_for_the_receiver_becomes_a_dead_letter_without_a_call() {
+    let mut fake = answers(Vec::new());
+    fake.acceptance_window = Some(Duration::from_millis(999));
+    let came = deliver(fake, batch(3, 2));
+    assert_eq!((came.calls.len(), came.counts), (0, [0, 0, 0, 2]));
+    assert_eq!(came.lines(Level::Error)[1..], ["records expired"]);
+    assert_eq!(came.dead.len(), 2);
+
+    let mut fake = answers(Vec::new());
+    fake.acceptance_window = Some(Duration::from_millis(1200));
+    let came = deliver(fake, batch(3, 2));
+    assert_eq!(came.counts, [2, 0, 0, 0]);
+    let alarm = "records are about to become too old for the receiver";
+    assert_eq!(came.lines(Level::Error), [alarm], "told in time");
+}
+
+#[test]
+fn a_batch_in_doubt_is_held_once_the_receiver_would_not_recognise_it() {
+    let hold = |window, doubt| {
+        let mut fake = answers(Vec::new());
+        fake.dedup_window = Some(window);
+        let state = Arc::new(StateCell::new(SinkState::Working));
+        let mut delivery = delivery(fake, &state, Arc::new(Lines::default()), true);
+        let mut patience = Hurry { most: Some(0), ..Hurry::default() };
+        let mut books = Counts::default();
+        let doubt = Some(Timestamp::from_unix_nanos(doubt));
+        let done = delivery.deliver(0, batch(7, 1), doubt, &mut books, &mut patience).is_ok();
+        (done, books.of(Fate::Delivered), state.get())
+    };
+    // Handed over when it was taken: a second ago.
+    let taken = 1_700_000_000_000_000_000;
+    let (done, delivered, state) = hold(Duration::from_millis(900), taken);
+    assert!(!done && delivered == 0);
+    let SinkState::Held { reason } = state else { panic!("{state:?}") };
+    assert!(reason.contains("records 7 to 7") && reason.contains("wasink held resend sink"));
+    let (done, delivered, state) = hold(Duration::from_millis(1100), taken);
+    assert_eq!((done, delivered, state), (true, 1, SinkState::Working));
+}
+
+#[test]
+fn after_many_failures_a_few_records_are_tried_until_they_get_through() {
+    let again = || Err(Failure::Retry(None).into());
+    let came = deliver(answers((0..6).map(|_| again()).collect()), batch(0, 100));
+    let sizes: Vec<_> = came.written().iter().map(Vec::len).collect();
+    assert_eq!(sizes, [100, 100, 100, 100, 100, PROBE, PROBE, 100 - PROBE]);
+    assert_eq!((came.counts, came.state), ([100, 0, 0, 0], SinkState::Working));
+}
+
+#[test]
+fn where_order_does_not_matter_later_records_go_before_those_that_are_tried_again() {
+    let first = vec![exception(0, Outcome::Retry(None))];
+    let fake = answers(vec![Ok(first)]);
+    let calls = fake.calls.clone();
+    let state = Arc::new(StateCell::new(SinkState::Working));
+    let mut delivery = delivery(fake, &state, Arc::new(Lines::default()), false);
+    let (mut books, mut patience) = (Counts::default(), Hurry::default());
+    for position in [0, 2] {
+        let batch = batch(position, 2);
+        assert!(delivery.deliver(0, batch, None, &mut books, &mut patience).is_ok());
+    }
+    assert_eq!((patience.waits.len(), books.of(Fate::Delivered)), (0, 3));
+    let due = delivery.deferred_until().unwrap();
+    while Instant::now() < due {
+        std::thread::yield_now();
+    }
+    assert!(matches!(delivery.deliver_deferred(&mut books, &mut patience), Ok(true)));
+    assert_eq!((delivery.deferred_until(), books.of(Fate::Delivered)), (None, 4));
+    let written: Vec<_> = calls.lock().unwrap().iter().map(written_positions).collect();
+    assert_eq!(written, [vec![0, 1], vec![2, 3], vec![0]]);
+}
+
+fn written_positions(call: &Call) -> Vec<u64> {
+    match call {
+        Call::Write(records) => records.iter().map(|(position, _)| *position).collect(),
+        Call::Flush | Call::Reopen => Vec::new(),
+    }
+}
+
+#[test]
+fn a_plugin_that_acknowledges_on_flush_gets_many_batches_before_it_and_none_counts_earlier() {
+    let mut fake = answers(Vec::new());
+    fake.acknowledges = Acknowledges::OnFlush;
+    let mut failures = vec![Err(trap().into())].into_iter();
+    fake.flush = Box::new(move || failures.next().unwrap_or(Ok(())));
+    let calls = fake.calls.clone();
+    let state = Arc::new(StateCell::new(SinkState::Working));
+    let mut delivery = delivery(fake, &state, Arc::new(Lines::default()), true);
+    let (mut books, mut patience) = (Counts::default(), Hurry::default());
+    for position in 0..3 {
+        let batch = batch(position, 1);
+        assert!(delivery.deliver(0, batch, None, &mut books, &mut patience).is_ok());
+    }
+    assert_eq!(books.of(Fate::Delivered), 0);
+    // The flush traps: all come again, one flush each, in order.
+    assert!(delivery.settle_up(&mut books, &mut patience).is_ok());
+    assert_eq!(books.of(Fate::Delivered), 3);
+    let written: Vec<_> = calls.lock().unwrap().iter().flat_map(written_positions).collect();
+    assert_eq!(written, [0, 1, 2, 0, 1, 2]);
 }
 
 /// What a plugin answers to one call.
