@@ -6,6 +6,8 @@
 
 #[path = "bench/door.rs"]
 mod door;
+#[path = "bench/journal.rs"]
+mod journal;
 #[path = "bench/measure.rs"]
 mod measure;
 #[path = "bench/memory.rs"]
@@ -31,7 +33,7 @@ use table::Table;
 type Part = fn(&mut Table) -> Result<()>;
 
 /// The parts, by the names that select them.
-const PARTS: [(&str, Part); 9] = [
+const PARTS: [(&str, Part); 11] = [
     ("file", sinks::file),
     ("columns", sinks::columns),
     ("call", sinks::call),
@@ -39,6 +41,8 @@ const PARTS: [(&str, Part); 9] = [
     ("way", way::whole),
     ("lines", way::lines),
     ("another", way::another),
+    ("appends", journal::appends),
+    ("backlog", journal::backlog),
     ("start", start::start),
     ("memory", memory::memory),
 ];

@@ -1,7 +1,12 @@
 //! The WebAssembly host with real components: loading, calls, limits, the sandbox, the bundled sinks.
 
 #![cfg(all(unix, feature = "cli"))]
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test ends where it fails")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test ends where it fails"
+)]
 
 mod support;
 

@@ -122,6 +122,7 @@ pub(crate) fn lines(table: &mut Table) -> Result<()> {
                 std::fs::create_dir_all(&data)?;
                 let took = command(&data, &input)?;
                 std::fs::remove_dir_all(data.join("usage"))?;
+                std::fs::remove_dir_all(data.join("journal"))?;
                 Ok(took)
             },
             || cost(|| peer(&input, &output)),

@@ -23,7 +23,7 @@ const POST: usize = 7;
 fn config(plugins: &std::path::Path) -> String {
     format!(
         "plugin_dirs = ['{}']\n\
-         journal.segment = '64KiB'\n\
+         listen.http = ''\njournal.segment = '64KiB'\n\
          [usage]\nsink = 'file'\n[usage.file]\npath = 'usage.jsonl'\n\
          [[sink]]\nname = 'refuses'\nplugin = 'faulty'\nstreams = ['usage']\n\
          settings = {{ on = 'write', does = 'reject' }}\n",

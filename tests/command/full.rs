@@ -40,7 +40,7 @@ fn a_full_disk_stops_admission_and_says_so_and_room_brings_it_back() {
     let operator = Operator::new();
     operator.write(
         "wasink.toml",
-        "journal.segment = '64KiB'\n[usage]\nsink = 'file'\n[usage.file]\npath = 'usage.jsonl'\n",
+        "listen.http = ''\njournal.segment = '64KiB'\n[usage]\nsink = 'file'\n[usage.file]\npath = 'usage.jsonl'\n",
     );
     let mut running = serve_on_a_small_disk(&operator);
     let mut client = Client::connect(&operator);

@@ -88,6 +88,14 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:#}", self.error)
+        let mut text = String::new();
+        for cause in self.error.chain().map(ToString::to_string) {
+            // Some errors say in their own words what is behind them.
+            if !text.contains(&cause) {
+                let separator = if text.is_empty() { "" } else { ": " };
+                text.push_str(&format!("{separator}{cause}"));
+            }
+        }
+        f.write_str(&text)
     }
 }
