@@ -7,6 +7,7 @@ mod support;
 mod command {
     mod configuration;
     mod crash;
+    mod dead;
     mod failure;
     mod flow;
     mod full;

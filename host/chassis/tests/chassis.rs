@@ -7,6 +7,7 @@
 )]
 
 mod chassis {
+    mod append;
     mod close;
     mod independence;
     mod kit;
