@@ -264,7 +264,8 @@ impl Offline {
     }
 
     /// Counts everything anew from the files and compares: for each sink, what was accepted since it
-    /// was there with what became of records and what is pending; the same by tenant; and its
+    /// was there with what became of records and what is pending; the same by tenant, unless some of
+    /// what is there is damaged; and its
     /// rejected and expired records with its dead letters, of which some may have been purged.
     ///
     /// # Errors
@@ -272,6 +273,7 @@ impl Offline {
     /// What the file system says.
     pub fn audit(&self) -> io::Result<Vec<Difference>> {
         let inspection = self.inspect()?;
+        let damaged = inspection.segments.iter().any(|segment| !segment.damaged.is_empty());
         let mut differences = Vec::new();
         for (sink, report) in &inspection.lanes {
             let Some(state) = &report.state else { continue };
@@ -294,7 +296,8 @@ impl Offline {
             );
             let (there, by_tenant) = self.pending(state, inspection.end)?;
             differ(None, "pending records that can be read", pending, there);
-            if there == pending {
+            // Whose the records were that are damaged, nobody knows.
+            if there == pending && !damaged {
                 self.audit_tenants(state, &inspection.accepted, &by_tenant, &mut differ);
             }
             // Letters are written before it is noted that their records are dealt with; and some may

@@ -138,7 +138,16 @@ impl Log {
             active,
             lock,
         };
-        let log = Self::on_disk(options, storage, recovered.next, segments, tail.accepted, lanes);
+        let mut accepted = tail.accepted;
+        for (_, lane) in &lanes {
+            // Where records are damaged, the lanes still know whose they were that are dealt with.
+            for (tenant, fates) in &lane.state().tenants {
+                let known = lane.state().before.get(tenant).copied().unwrap_or(0) + fates.sum();
+                let accepted = accepted.entry(tenant.clone()).or_default();
+                *accepted = known.max(*accepted);
+            }
+        }
+        let log = Self::on_disk(options, storage, recovered.next, segments, accepted, lanes);
         let writer = Writer::new(log.clone(), Some(disk));
         Ok((log, writer, recovered))
     }
