@@ -93,7 +93,7 @@ fn what_a_signal_leaves_is_kept_and_the_next_start_says_with_how_much_it_goes_on
     assert!(ended.stderr.contains("4 are kept in the journal"), "{ended:?}");
 
     operator.write("wasink.toml", config(plugins.path(), "file", ""));
-    let mut running = serve(&operator);
+    let running = serve(&operator);
     running.signal("TERM");
     let ended = running.end().expect(143);
     let resumed = "billing: going on with records from before stream=usage records=4";
