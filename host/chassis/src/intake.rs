@@ -36,6 +36,9 @@ const RUNS: usize = 16;
 /// About the most bytes of those who wait that become durable together.
 const GROUP_BYTES: u64 = 4 << 20;
 
+/// A commit waits for so small a part of what the last one took for those who were in that.
+const WAIT_FOR_OTHERS: u32 = 4;
+
 /// A commit that failed is tried again after the first, and later after the second.
 const FIRST_RETRY: Duration = Duration::from_millis(50);
 const LONGEST_RETRY: Duration = Duration::from_secs(1);
@@ -288,6 +291,8 @@ impl Intake {
         let _moving = Moving(self);
         let mut idle = 0;
         let mut committed: Option<Instant> = None;
+        // Of the last commit: how many waited for it, and how long it took.
+        let (mut company, mut took) = (0, Duration::ZERO);
         loop {
             // Read before the queue is: nothing is pushed after both are true.
             let last =
@@ -309,14 +314,37 @@ impl Intake {
                 thread::sleep(wait);
                 self.gather(&mut writer, &mut group);
             }
+            self.await_others(&mut writer, &mut group, company, took / WAIT_FOR_OTHERS);
+            company = group.acks.len();
             self.open_gate();
+            let begun = Instant::now();
             if !self.commit(&mut writer, group) {
                 break;
             }
+            took = begun.elapsed();
             committed = Some(Instant::now());
             if !more && self.line.is_empty() {
                 thread::park_timeout(NAP);
             }
+        }
+    }
+
+    /// Gives those who waited for the last commit, and are just being told, a moment to come again:
+    /// else the first of them would have a sync for itself, and the others wait for two.
+    fn await_others(
+        &self,
+        writer: &mut Writer,
+        group: &mut Group,
+        company: usize,
+        patience: Duration,
+    ) {
+        if group.acks.is_empty() {
+            return;
+        }
+        let until = Instant::now() + patience;
+        while group.acks.len() < company && Instant::now() < until {
+            thread::yield_now();
+            self.gather(writer, group);
         }
     }
 
