@@ -191,7 +191,11 @@ impl Delivery {
         // What a flush that failed has brought back is taken, and to be flushed, again.
         while !self.unflushed.is_empty() {
             let mut work = VecDeque::new();
-            self.make_good(&mut work, books, patience)?;
+            if self.needs_reopen {
+                self.gone(&mut work);
+            } else {
+                self.make_good(&mut work, books, patience)?;
+            }
             self.work_off(work, books, patience)?;
         }
         Ok(())
@@ -204,6 +208,12 @@ impl Delivery {
         patience: &mut dyn Patience,
     ) -> Result<(), OutOfTime> {
         while let Some(item) = work.pop_front() {
+            if self.needs_reopen && !self.unflushed.is_empty() {
+                // Another call has cost the instance: a flush of the next one would not be theirs.
+                work.push_front(item);
+                self.gone(&mut work);
+                continue;
+            }
             let Some(mut item) = self.expire(item, &mut work, books) else { continue };
             if self.failures >= BREAKER
                 && !self.searching

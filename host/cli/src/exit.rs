@@ -22,9 +22,9 @@ pub(crate) enum Exit {
     Read = 74,
     /// Time ran out before all was delivered, or a sink that was left out has missed records.
     Undelivered = 75,
-    /// Ended by Ctrl-C or SIGINT, everything accepted delivered.
+    /// Ended by Ctrl-C or SIGINT; what was accepted is delivered or kept.
     Interrupted = 130,
-    /// Ended by SIGTERM, everything accepted delivered.
+    /// Ended by SIGTERM; what was accepted is delivered or kept.
     Terminated = 143,
 }
 
@@ -40,8 +40,8 @@ Exit status:
    73    a journal can't be opened: another process has it, or the disk refuses
    74    the input could not be read to its end
    75    some records did not reach a sink: time ran out, or it never opened
-  130    ended by Ctrl-C; what was accepted is delivered
-  143    ended by SIGTERM; what was accepted is delivered";
+  130    ended by Ctrl-C; what was accepted is delivered, or kept for the next start
+  143    ended by SIGTERM; what was accepted is delivered, or kept for the next start";
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {

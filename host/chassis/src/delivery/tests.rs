@@ -572,6 +572,28 @@ fn a_plugin_that_acknowledges_on_flush_gets_many_batches_before_it_and_none_coun
     assert_eq!(written, [0, 1, 2, 0, 1, 2]);
 }
 
+#[test]
+fn what_an_instance_had_taken_comes_again_where_another_call_ends_it_before_the_flush() {
+    for more in [false, true] {
+        let mut fake = answers(Vec::new());
+        fake.acknowledges = Acknowledges::OnFlush;
+        let calls = fake.calls.clone();
+        let state = Arc::new(StateCell::new(SinkState::Working));
+        let mut delivery = delivery(fake, &state, Arc::new(Lines::default()), true);
+        let (mut books, mut patience) = (Counts::default(), Hurry::default());
+        assert!(delivery.deliver(0, batch(0, 1), None, &mut books, &mut patience).is_ok());
+        assert!(delivery.captured().is_err(), "it traps");
+        if more {
+            let next = batch(1, 1);
+            assert!(delivery.deliver(0, next, None, &mut books, &mut patience).is_ok());
+        }
+        assert!(delivery.settle_up(&mut books, &mut patience).is_ok());
+        let written: Vec<_> = calls.lock().unwrap().iter().flat_map(written_positions).collect();
+        assert_eq!(written, if more { vec![0, 0, 1] } else { vec![0, 0] });
+        assert_eq!(books.of(Fate::Delivered), written.len() as u64 - 1);
+    }
+}
+
 /// What a plugin answers to one call.
 #[derive(Debug, Clone)]
 enum Action {

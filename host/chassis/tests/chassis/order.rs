@@ -187,7 +187,7 @@ fn a_sink_without_work_is_flushed_once() {
 }
 
 #[test]
-fn a_plugin_that_acknowledges_on_flush_is_flushed_after_each_write() {
+fn a_plugin_that_acknowledges_on_flush_is_flushed_once_nothing_else_comes() {
     let (mut fake, calls) = Fake::new();
     fake.description.acknowledges = Acknowledges::OnFlush;
     let bench = one(fake);
