@@ -3,20 +3,22 @@
 use std::collections::VecDeque;
 use std::io;
 use std::ops::Range;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use wasink_journal::{Batch, BatchLimits, DeadLetter, Fate, Log, Next, Reader};
-use wasink_record::Timestamp;
+use wasink_record::{Stream, Timestamp};
 
-use crate::delivery::{Books, Delivery, OutOfTime, Patience};
+use crate::delivery::{Books, Delivery, Halt, Patience, Running};
+use crate::hooks::Hooks;
 use crate::ledger::add;
 use crate::logger::{Level, Line, Logger};
-use crate::plugin::{CallError, Captured, Interrupter};
+use crate::plugin::{CallError, Captured, PluginVersion};
 use crate::status::{SinkState, StateCell};
+use crate::swap::{Came, Incoming, Report, Reports};
 
 /// How long a sink may be without work before it is asked to flush.
 const FLUSH_AFTER: Duration = Duration::from_secs(1);
@@ -48,6 +50,9 @@ struct Lanes {
     lanes: Vec<Lane>,
     sink: String,
     logger: Arc<dyn Logger>,
+    hooks: Arc<dyn Hooks>,
+    /// Which version settles, for whoever asks from outside.
+    version: Arc<Mutex<Option<PluginVersion>>>,
     /// Whether it has been said that the journal can't be written.
     complained: bool,
     /// What could not be written down yet.
@@ -115,6 +120,9 @@ impl Books for Lanes {
         runs: &[(Range<u64>, Fate)],
         dead: Vec<DeadLetter>,
     ) {
+        for (range, fate) in runs {
+            self.hooks.settled(&self.sink, batch.stream(), *fate, range.end - range.start);
+        }
         let (batch, runs) = (batch.clone(), runs.to_vec());
         self.unsettled.push_back(Unsettled { lane, batch, runs, dead });
         self.settle_again();
@@ -130,47 +138,80 @@ impl Books for Lanes {
             add(&lane.retries, 1);
         }
     }
+
+    fn take_over(&mut self, version: &PluginVersion) {
+        *self.version.lock().unwrap_or_else(PoisonError::into_inner) = Some(version.clone());
+    }
 }
 
 /// What other threads ask of a sink's thread.
 pub(crate) enum Request {
     Captured(SyncSender<Result<Option<Vec<Captured>>, CallError>>),
     ResetCaptured(SyncSender<Result<bool, CallError>>),
+    Exchange(Incoming),
+    /// Something to be done with a stream's reader.
+    Mend(Stream, Mend),
 }
+
+/// Something to be done with a sink's place in a journal, between two batches. What it returns is
+/// which records are in doubt no more, and whether they count as delivered.
+pub(crate) type Mend = Box<dyn FnOnce(&mut Reader) -> Option<(Range<u64>, bool)> + Send>;
 
 /// A sink's thread, from outside.
 pub(crate) struct Actor {
     thread: Mutex<Option<JoinHandle<()>>>,
     waker: thread::Thread,
     requests: SyncSender<Request>,
+    /// Requests that have not been looked at.
+    asked: Arc<AtomicUsize>,
     /// When everything must be over; set once the chassis closes.
     deadline: Arc<Mutex<Option<Instant>>>,
-    interrupter: Interrupter,
+    running: Arc<Running>,
+    degraded: Arc<AtomicBool>,
+    version: Arc<Mutex<Option<PluginVersion>>>,
 }
 
-/// Requests that may wait while a sink's thread is busy.
-const REQUESTS: usize = 16;
-
 impl Actor {
-    /// Starts the thread. It works until the logs of all its lanes have ended.
-    pub(crate) fn start(delivery: Delivery, lanes: Vec<Lane>) -> io::Result<Self> {
+    /// Starts the thread. It works until the logs of all its lanes have ended; one that is degraded
+    /// waits for a version that can be opened.
+    pub(crate) fn start(
+        delivery: Delivery,
+        lanes: Vec<Lane>,
+        degraded: bool,
+        reports: Reports,
+    ) -> io::Result<Self> {
         let (requests, inbox) = sync_channel(REQUESTS);
         let deadline = Arc::new(Mutex::new(None));
-        let interrupter = delivery.plugin.interrupter();
+        let asked = Arc::new(AtomicUsize::new(0));
+        let running = delivery.running();
+        let version = (!degraded).then(|| delivery.plugin.version());
+        let version = Arc::new(Mutex::new(version));
+        let degraded = Arc::new(AtomicBool::new(degraded));
         let lanes = Lanes {
             lanes,
             sink: delivery.sink.clone(),
             logger: delivery.logger(),
+            hooks: delivery.hooks(),
+            version: version.clone(),
             complained: false,
             unsettled: VecDeque::new(),
         };
-        let mut work = Work { delivery, lanes, deadline: Watch(deadline.clone()), inbox };
+        let mut work = Work {
+            delivery,
+            lanes,
+            patience: Watch { deadline: deadline.clone(), asked: asked.clone() },
+            inbox,
+            running: running.clone(),
+            degraded: degraded.clone(),
+            reports,
+            ticket: 0,
+        };
         let thread = thread::Builder::new()
             .name(format!("sink-{}", work.delivery.sink))
             .spawn(move || work.run())?;
         let waker = thread.thread().clone();
         let thread = Mutex::new(Some(thread));
-        Ok(Self { thread, waker, requests, deadline, interrupter })
+        Ok(Self { thread, waker, requests, asked, deadline, running, degraded, version })
     }
 
     /// Says when everything must be over.
@@ -195,20 +236,53 @@ impl Actor {
         true
     }
 
-    /// Ends the call that the thread is in.
+    /// Ends the call that the thread is in, and every call after it.
     pub(crate) fn interrupt(&self) {
-        self.interrupter.interrupt();
+        self.running.end();
         self.waker.unpark();
+    }
+
+    /// Ends the call that the present instance is in.
+    pub(crate) fn interrupt_call(&self) {
+        self.running.interrupt();
+        self.waker.unpark();
+    }
+
+    /// Whether it has no version that can be opened.
+    pub(crate) fn is_degraded(&self) -> bool {
+        self.degraded.load(Ordering::SeqCst)
+    }
+
+    /// The version that delivers.
+    pub(crate) fn version(&self) -> Option<PluginVersion> {
+        self.version.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Asks something of the thread and waits for the answer; `None` once it has ended.
     pub(crate) fn ask<T>(&self, request: impl FnOnce(SyncSender<T>) -> Request) -> Option<T> {
         let (answer, answered) = sync_channel(1);
-        self.requests.send(request(answer)).ok()?;
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        let sent = self.requests.send(request(answer));
         self.waker.unpark();
+        sent.ok()?;
         answered.recv().ok()
     }
+
+    /// Gives the thread another version to deliver with, and never waits. What comes of it is
+    /// reported; false where it has ended, or has more to do than it has room for.
+    pub(crate) fn hand_over(&self, incoming: Incoming) -> bool {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        let sent = self.requests.try_send(Request::Exchange(incoming)).is_ok();
+        if !sent {
+            self.asked.fetch_sub(1, Ordering::SeqCst);
+        }
+        self.waker.unpark();
+        sent
+    }
 }
+
+/// Requests that may wait while a sink's thread is busy; whoever asks for more waits as well.
+const REQUESTS: usize = 64;
 
 /// How often a closing chassis looks whether a sink's thread has ended.
 const JOIN_POLL: Duration = Duration::from_millis(1);
@@ -217,25 +291,34 @@ const JOIN_POLL: Duration = Duration::from_millis(1);
 struct Work {
     delivery: Delivery,
     lanes: Lanes,
-    deadline: Watch,
+    patience: Watch,
     inbox: Receiver<Request>,
+    running: Arc<Running>,
+    degraded: Arc<AtomicBool>,
+    reports: Reports,
+    /// The exchange that the present version came by.
+    ticket: u64,
 }
 
-/// The moment at which a closing chassis loses patience.
-struct Watch(Arc<Mutex<Option<Instant>>>);
+/// Tells for how long there is time, and whether somebody wants something.
+struct Watch {
+    deadline: Arc<Mutex<Option<Instant>>>,
+    asked: Arc<AtomicUsize>,
+}
 
 impl Watch {
     fn deadline(&self) -> Option<Instant> {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.deadline.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Parks the thread until `until`, the deadline, or less. Without `until`, until it is unparked.
-    fn park(&self, until: Option<Instant>) -> Result<(), OutOfTime> {
+    fn park(&mut self, until: Option<Instant>) -> Result<(), Halt> {
         let now = Instant::now();
         let deadline = self.deadline();
         if deadline.is_some_and(|deadline| deadline <= now) {
-            return Err(OutOfTime);
+            return Err(Halt::OutOfTime);
         }
+        self.look()?;
         match until.into_iter().chain(deadline).min() {
             Some(until) => thread::park_timeout(until.saturating_duration_since(now)),
             None => thread::park(),
@@ -245,13 +328,17 @@ impl Watch {
 }
 
 impl Patience for Watch {
-    fn wait(&mut self, until: Instant) -> Result<(), OutOfTime> {
+    fn wait(&mut self, until: Instant) -> Result<(), Halt> {
         loop {
             self.park(Some(until))?;
             if until <= Instant::now() {
                 return Ok(());
             }
         }
+    }
+
+    fn look(&mut self) -> Result<(), Halt> {
+        if self.asked.load(Ordering::SeqCst) > 0 { Err(Halt::Asked) } else { Ok(()) }
     }
 }
 
@@ -268,41 +355,143 @@ impl Work {
         // On this thread, so that appends wake it.
         let logs = self.lanes.lanes.iter().map(|lane| lane.reader.log());
         logs.for_each(Log::wake_this_thread);
+        if let Some(version) = self.version() {
+            self.lanes.take_over(&version);
+        }
         let outcome = self.work();
         self.end(outcome);
     }
 
-    fn work(&mut self) -> Result<(), OutOfTime> {
+    fn version(&self) -> Option<PluginVersion> {
+        self.lanes.version.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn closing(&self) -> bool {
+        self.running.is_ending()
+    }
+
+    /// Works, and does what is asked in between, until all is over or there is no more time.
+    fn work(&mut self) -> Result<(), Halt> {
         let mut unflushed = None;
         loop {
             self.answer();
-            match self.round()? {
-                Round::Delivered => unflushed = Some(Instant::now() + FLUSH_AFTER),
-                Round::Over => return Ok(()),
-                Round::Nothing { due } => {
-                    self.delivery.settle_up(&mut self.lanes, &mut self.deadline)?;
-                    let now = Instant::now();
-                    if unflushed.is_some_and(|flush| flush <= now) {
-                        unflushed = Some(now + FLUSH_AGAIN);
-                        self.flush();
-                        self.lanes.sync();
-                        continue;
-                    }
-                    let deferred = self.delivery.deferred_until();
-                    self.deadline.park(due.into_iter().chain(unflushed).chain(deferred).min())?;
-                }
+            self.judge();
+            let done = match self.degraded.load(Ordering::SeqCst) {
+                true => self.wait_for_a_version(),
+                false => self.deliver(&mut unflushed),
+            };
+            match done {
+                Ok(true) => return Ok(()),
+                Ok(false) | Err(Halt::Asked) => {}
+                // The grace period of an exchange was over: that is what is asked.
+                Err(Halt::Interrupted) if !self.closing() => {}
+                Err(halt) => return Err(halt),
             }
         }
     }
 
+    /// There is nothing that could deliver: its records stay where they are.
+    fn wait_for_a_version(&mut self) -> Result<bool, Halt> {
+        if self.patience.deadline().is_some() {
+            return Ok(true);
+        }
+        self.patience.park(None)?;
+        Ok(false)
+    }
+
+    /// One round, and what follows from it; whether all is over.
+    fn deliver(&mut self, unflushed: &mut Option<Instant>) -> Result<bool, Halt> {
+        match self.round()? {
+            Round::Delivered => *unflushed = Some(Instant::now() + FLUSH_AFTER),
+            Round::Over => return Ok(true),
+            Round::Nothing { due } => {
+                self.delivery.settle_up(&mut self.lanes, &mut self.patience)?;
+                let now = Instant::now();
+                if unflushed.is_some_and(|flush| flush <= now) {
+                    *unflushed = Some(now + FLUSH_AGAIN);
+                    self.flush();
+                    self.lanes.sync();
+                    return Ok(false);
+                }
+                let deferred = self.delivery.deferred_until();
+                let probation = self.delivery.probation_until();
+                let soonest = [due, *unflushed, deferred, probation].into_iter().flatten().min();
+                self.patience.park(soonest)?;
+            }
+        }
+        Ok(false)
+    }
+
+    /// Ends a probation, one way or the other.
+    fn judge(&mut self) {
+        if let Some((reason, previous)) = self.delivery.failed_probation() {
+            self.delivery.log(
+                Level::Warn,
+                "the new version fails, going back to the one before",
+                &[("reason", reason.as_str().into())],
+            );
+            let exchanged = self.delivery.exchange(previous, None, true, &mut self.lanes, || ());
+            self.exchanged(exchanged.stall);
+            self.report(Came::Returned(match exchanged.refused {
+                None => reason,
+                Some(refused) => format!(
+                    "{reason}; and the version before does not open now, which is tried again: \
+                     {refused}"
+                ),
+            }));
+        } else if self.delivery.passed_probation() {
+            self.report(Came::Proven);
+        }
+    }
+
+    fn exchange(&mut self, incoming: Incoming) {
+        let Incoming { ticket, charge, probation } = incoming;
+        self.ticket = ticket.id;
+        let old = self.version();
+        let degraded = self.degraded.load(Ordering::SeqCst);
+        let gone = || ticket.old_is_gone();
+        let exchanged = self.delivery.exchange(charge, probation, false, &mut self.lanes, gone);
+        if exchanged.cut
+            && let Some(old) = &old
+        {
+            self.lanes.hooks.grace_expired(&self.lanes.sink, old);
+            self.report(Came::GraceExpired);
+        }
+        match exchanged.refused {
+            None => {
+                self.degraded.store(false, Ordering::SeqCst);
+                self.exchanged(exchanged.stall);
+                self.report(Came::TakenOver { stall: exchanged.stall });
+            }
+            Some(reason) => {
+                if degraded {
+                    self.delivery.state.set(SinkState::Degraded { reason: reason.clone() });
+                }
+                self.report(Came::Refused(reason));
+            }
+        }
+    }
+
+    /// Another instance is at work.
+    fn exchanged(&self, stall: Duration) {
+        if let Some(version) = self.version() {
+            self.lanes.hooks.exchanged(&self.lanes.sink, &version, stall);
+        }
+    }
+
+    fn report(&self, came: Came) {
+        (self.reports)(Report { sink: self.lanes.sink.clone(), ticket: self.ticket, came });
+    }
+
     /// Delivers one batch of each lane that has one due.
-    fn round(&mut self) -> Result<Round, OutOfTime> {
+    fn round(&mut self) -> Result<Round, Halt> {
         let mut round = Round::Over;
         if !self.lanes.settle_again() {
             // What becomes of more could not be written down either.
             return Ok(Round::Nothing { due: Some(Instant::now() + WRITE_AGAIN) });
         }
-        if self.delivery.deliver_deferred(&mut self.lanes, &mut self.deadline)? {
+        self.delivery.work_off(&mut self.lanes, &mut self.patience)?;
+        if self.delivery.deliver_deferred(&mut self.lanes, &mut self.patience)? {
             round = Round::Delivered;
         } else if let Some(due) = self.delivery.deferred_until() {
             round = Round::Nothing { due: Some(due) };
@@ -314,7 +503,7 @@ impl Work {
                     lane.unread = 0;
                     lane.reader.pass(batch.end());
                     let doubt = lane.reader.doubtful(&batch).map(Timestamp::from_unix_nanos);
-                    let (books, patience) = (&mut self.lanes, &mut self.deadline);
+                    let (books, patience) = (&mut self.lanes, &mut self.patience);
                     self.delivery.deliver(index, batch, doubt, books, patience)?;
                     round = Round::Delivered;
                 }
@@ -334,7 +523,7 @@ impl Work {
             }
         }
         if matches!(round, Round::Over) {
-            self.delivery.settle_up(&mut self.lanes, &mut self.deadline)?;
+            self.delivery.settle_up(&mut self.lanes, &mut self.patience)?;
         }
         Ok(round)
     }
@@ -357,7 +546,7 @@ impl Work {
     }
 
     /// The disk could not be read: waits, and after some times takes it for what it is.
-    fn unreadable(&mut self, lane: usize, error: &io::Error) -> Result<(), OutOfTime> {
+    fn unreadable(&mut self, lane: usize, error: &io::Error) -> Result<(), Halt> {
         let Some(lane) = self.lanes.lanes.get_mut(lane) else { return Ok(()) };
         lane.unread += 1;
         let reason = format!("can't read the journal: {error}");
@@ -371,21 +560,33 @@ impl Work {
             return Ok(());
         }
         self.delivery.state.set(SinkState::Retrying { failures, reason });
-        self.deadline.wait(Instant::now() + READ_AGAIN)
+        self.patience.wait(Instant::now() + READ_AGAIN)
     }
 
+    /// Does what is asked.
     fn answer(&mut self) {
         loop {
-            // Whoever asked may have gone; that is theirs to know.
-            match self.inbox.try_recv() {
-                Ok(Request::Captured(answer)) => {
-                    drop(answer.send(self.delivery.captured()));
-                }
-                Ok(Request::ResetCaptured(answer)) => {
-                    drop(answer.send(self.delivery.reset_captured()));
-                }
+            let request = match self.inbox.try_recv() {
+                Ok(request) => request,
                 Err(TryRecvError::Empty | TryRecvError::Disconnected) => return,
+            };
+            self.patience.asked.fetch_sub(1, Ordering::SeqCst);
+            // Whoever asked may have gone; that is theirs to know.
+            match request {
+                Request::Captured(answer) => drop(answer.send(self.delivery.captured())),
+                Request::ResetCaptured(answer) => drop(answer.send(self.delivery.reset_captured())),
+                Request::Exchange(incoming) => self.exchange(incoming),
+                Request::Mend(stream, mend) => self.mend(stream, mend),
             }
+        }
+    }
+
+    fn mend(&mut self, stream: Stream, mend: Mend) {
+        let of = |lane: &&mut Lane| lane.reader.log().stream() == stream;
+        let mut lanes = self.lanes.lanes.iter_mut().enumerate();
+        let Some((index, lane)) = lanes.find(|(_, lane)| of(lane)) else { return };
+        if let Some((range, delivered)) = mend(&mut lane.reader) {
+            self.delivery.doubt_is_over(index, &range, delivered);
         }
     }
 
@@ -397,7 +598,7 @@ impl Work {
         }
     }
 
-    fn end(&mut self, outcome: Result<(), OutOfTime>) {
+    fn end(&mut self, outcome: Result<(), Halt>) {
         self.lanes.sync();
         if outcome.is_ok() {
             self.flush();
@@ -414,6 +615,8 @@ struct Ended(Arc<StateCell>);
 
 impl Drop for Ended {
     fn drop(&mut self) {
-        self.0.set(SinkState::Closed);
+        if !matches!(self.0.get(), SinkState::Degraded { .. }) {
+            self.0.set(SinkState::Closed);
+        }
     }
 }

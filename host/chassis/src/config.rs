@@ -92,6 +92,9 @@ pub struct Config {
     /// Directories in which plugins are looked for, in this order, before the bundled ones. They
     /// need not be there.
     pub plugin_dirs: Vec<PathBuf>,
+    /// Files with the public keys, one of which must have signed a plugin that does not come with
+    /// the program. None: no signature is needed.
+    pub plugin_keys: Vec<PathBuf>,
     /// Name of this node, the same across restarts.
     pub node_id: String,
     /// The chassis's own log.
@@ -102,6 +105,8 @@ pub struct Config {
     pub listen: ListenConfig,
     /// The journal of each stream.
     pub journals: [JournalConfig; 4],
+    /// How plugins are exchanged for other versions.
+    pub swap: SwapConfig,
     /// Every sink. Those of `[metering]` and `[usage]` come first, then those that keep a stream
     /// which no `[[sink]]` takes, then each `[[sink]]` in the file's order.
     pub sinks: Vec<SinkConfig>,
@@ -142,6 +147,26 @@ pub struct ListenConfig {
     pub socket: Option<PathBuf>,
     /// The file with the token that requests over TCP must carry.
     pub token_file: Option<PathBuf>,
+}
+
+/// How plugins are exchanged for other versions while records flow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SwapConfig {
+    /// How often plugin directories are looked at for new versions; zero: never.
+    pub watch: Duration,
+    /// How long the batch that is under way may take before the new version takes over.
+    pub grace: Duration,
+    /// For how long the version before is ready to come back by itself; zero: it is not.
+    pub probation: Duration,
+    /// So many calls that cost the new version's instance bring it back.
+    pub stops: u32,
+    /// So do more rejected records of a hundred.
+    pub rejected_percent: u32,
+    /// So do records that take so many times as long; zero: however long.
+    pub slower: u32,
+    /// So many versions of each plugin are kept.
+    pub keep: u32,
 }
 
 /// The journal of one stream.
@@ -203,6 +228,8 @@ pub struct SinkConfig {
     pub max_pending: NonZeroU64,
     /// Whether later records wait for those that are to be tried again.
     pub order: Order,
+    /// The only digest that its plugin may have, where one is given.
+    pub digest: Option<String>,
     /// What to do when it can't be opened at the start.
     pub on_open_failure: OnOpenFailure,
     /// The key of the settings, for messages: `metering.file`, `sink[0].settings`.
@@ -217,6 +244,12 @@ impl SinkConfig {
     /// what it is for.
     pub fn stderr(&self) -> bool {
         self.plugin.as_str() == "stderr"
+    }
+
+    /// The key of the pinned digest, for messages.
+    pub(crate) fn digest_key(&self) -> String {
+        let section = self.plugin_key.parent().unwrap_or_else(|| self.plugin_key.clone());
+        section.key("digest").to_string()
     }
 }
 
@@ -240,6 +273,11 @@ impl Config {
     /// The journal of a stream.
     pub fn journal(&self, stream: Stream) -> Option<&JournalConfig> {
         self.journals.iter().find(|journal| journal.stream == stream)
+    }
+
+    /// Where the bytes of plugins' versions are kept, and what is known of them.
+    pub fn versions_dir(&self) -> PathBuf {
+        self.data_dir.join("versions")
     }
 
     /// Reads the file, puts the environment over it and the flags over that, and checks it all.
@@ -315,6 +353,8 @@ impl PartialEq for Config {
             (config.data_dir.clone(), config.plugin_dirs.clone(), config.node_id.clone())
         };
         parts(self) == parts(other)
+            && self.plugin_keys == other.plugin_keys
+            && self.swap == other.swap
             && self.log == other.log
             && self.queue == other.queue
             && self.listen == other.listen
@@ -335,6 +375,7 @@ impl PartialEq for SinkConfig {
             && self.when_full == other.when_full
             && self.max_pending == other.max_pending
             && self.order == other.order
+            && self.digest == other.digest
             && self.on_open_failure == other.on_open_failure
     }
 }

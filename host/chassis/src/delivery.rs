@@ -10,15 +10,21 @@ use wasink_journal::{Batch, DeadLetter, Fate};
 use wasink_record::{Clock, Timestamp};
 
 use self::item::Item;
-use crate::config::PluginName;
+use crate::hooks::Hooks;
 use crate::logger::{Level, Line, Logger, Value};
 use crate::plugin::{
-    Acknowledges, CallError, Captured, Description, Exception, Failure, PluginError, SinkPlugin,
+    Acknowledges, CallError, Captured, Description, Exception, Failure, PluginError, PluginVersion,
+    SinkPlugin,
 };
 use crate::status::{SinkState, StateCell};
 
+mod exchange;
 mod item;
 mod outcomes;
+mod probation;
+
+pub(crate) use exchange::{Charge, Running};
+pub(crate) use probation::{Pace, Probation, Thresholds};
 
 /// First wait before a call is tried again, and the longest. Each failure doubles it; the actual wait
 /// is drawn at random from zero to it, so that many senders do not come back at the same moment
@@ -54,13 +60,19 @@ pub(crate) struct Delivery {
     pub(crate) sink: String,
     pub(crate) plugin: Box<dyn SinkPlugin>,
     pub(crate) state: Arc<StateCell>,
-    name: PluginName,
+    charge: Charge,
+    running: Arc<Running>,
     logger: Arc<dyn Logger>,
+    hooks: Arc<dyn Hooks>,
     clock: Arc<dyn Clock>,
     /// Whether later records wait for those that are to be tried again.
     ordered: bool,
     about: Arc<Description>,
     digest: String,
+    /// To be handed over next, in order.
+    work: VecDeque<Item>,
+    /// What comes next has to wait for so long.
+    not_before: Option<Instant>,
     /// Taken by the plugin and not yet flushed, in order.
     unflushed: Vec<(Item, Vec<Exception>)>,
     /// Waiting for their retry while others go on.
@@ -71,6 +83,12 @@ pub(crate) struct Delivery {
     fruitless: u32,
     /// The instance is gone and must be made again before the next call.
     needs_reopen: bool,
+    /// A call was ended from outside, so the instance can't even be opened again.
+    spoiled: bool,
+    /// How fast the version in charge takes records.
+    pace: Pace,
+    /// The version in charge has yet to prove itself.
+    probation: Option<Probation>,
     /// The last failure was a stop: what does it is looked for in the records, not at the receiver.
     searching: bool,
     /// Whether it has been said that records are about to expire.
@@ -80,16 +98,27 @@ pub(crate) struct Delivery {
 /// What a delivery is made with.
 pub(crate) struct DeliveryParts {
     pub(crate) sink: String,
-    pub(crate) name: PluginName,
+    pub(crate) charge: Charge,
     pub(crate) plugin: Box<dyn SinkPlugin>,
     pub(crate) state: Arc<StateCell>,
     pub(crate) logger: Arc<dyn Logger>,
+    pub(crate) hooks: Arc<dyn Hooks>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) ordered: bool,
+    /// There is no instance that could be used.
+    pub(crate) degraded: bool,
 }
 
-/// The chassis closes, and its time is over: what is in hand stays pending.
-pub(crate) struct OutOfTime;
+/// Why delivery stops before it has come to an end. What is in hand stays there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Halt {
+    /// The chassis closes, and its time is over: what is in hand stays pending.
+    OutOfTime,
+    /// Somebody wants something of this thread, or it of itself; then it goes on.
+    Asked,
+    /// The call that was under way was ended from outside.
+    Interrupted,
+}
 
 /// How long waits may last, asked anew for each.
 pub(crate) trait Patience {
@@ -97,8 +126,16 @@ pub(crate) trait Patience {
     ///
     /// # Errors
     ///
-    /// [`OutOfTime`] once nothing more may be tried.
-    fn wait(&mut self, until: Instant) -> Result<(), OutOfTime>;
+    /// [`Halt::OutOfTime`] once nothing more may be tried, [`Halt::Asked`] where something else has
+    /// to be done first.
+    fn wait(&mut self, until: Instant) -> Result<(), Halt>;
+
+    /// Whether something else has to be done first.
+    ///
+    /// # Errors
+    ///
+    /// [`Halt::Asked`] where that is so.
+    fn look(&mut self) -> Result<(), Halt>;
 }
 
 /// Where it is written down what became of records, a lane each.
@@ -117,28 +154,40 @@ pub(crate) trait Books {
 
     /// A call is to be tried again.
     fn retried(&mut self, lane: usize);
+
+    /// From here on it is this version that settles.
+    fn take_over(&mut self, version: &PluginVersion);
 }
 
 impl Delivery {
     pub(crate) fn new(parts: DeliveryParts) -> Self {
-        let DeliveryParts { sink, name, plugin, state, logger, clock, ordered } = parts;
+        let DeliveryParts { sink, charge, plugin, state, logger, hooks, clock, ordered, degraded } =
+            parts;
         let about = plugin.description();
+        let running = Running::new(&*plugin);
         let digest = plugin.version().digest;
         Self {
             sink,
             plugin,
             state,
-            name,
+            charge,
+            running,
             logger,
+            hooks,
             clock,
             ordered,
             about,
             digest,
+            work: VecDeque::new(),
+            not_before: None,
             unflushed: Vec::new(),
             deferred: Vec::new(),
             failures: 0,
             fruitless: 0,
-            needs_reopen: false,
+            needs_reopen: degraded,
+            spoiled: degraded,
+            pace: Pace::default(),
+            probation: None,
             searching: false,
             alarmed: false,
         }
@@ -156,10 +205,10 @@ impl Delivery {
         doubt: Option<Timestamp>,
         books: &mut dyn Books,
         patience: &mut dyn Patience,
-    ) -> Result<(), OutOfTime> {
+    ) -> Result<(), Halt> {
         let batch = Arc::new(batch);
-        let item = Item { lane, batch, strikes: 0, attempts: 0, tried: None, doubt };
-        self.work_off(VecDeque::from([item]), books, patience)
+        self.work.push_back(Item { lane, batch, strikes: 0, attempts: 0, tried: None, doubt });
+        self.work_off(books, patience)
     }
 
     /// Tries again what has been put off and is due; whether there was anything.
@@ -167,13 +216,14 @@ impl Delivery {
         &mut self,
         books: &mut dyn Books,
         patience: &mut dyn Patience,
-    ) -> Result<bool, OutOfTime> {
+    ) -> Result<bool, Halt> {
         let now = Instant::now();
         let Some(at) = self.deferred.iter().position(|(_, due)| *due <= now) else {
             return Ok(false);
         };
         let (item, _) = self.deferred.remove(at);
-        self.work_off(VecDeque::from([item]), books, patience)?;
+        self.work.push_back(item);
+        self.work_off(books, patience)?;
         Ok(true)
     }
 
@@ -187,47 +237,58 @@ impl Delivery {
         &mut self,
         books: &mut dyn Books,
         patience: &mut dyn Patience,
-    ) -> Result<(), OutOfTime> {
+    ) -> Result<(), Halt> {
         // What a flush that failed has brought back is taken, and to be flushed, again.
-        while !self.unflushed.is_empty() {
-            let mut work = VecDeque::new();
-            if self.needs_reopen {
-                self.gone(&mut work);
-            } else {
-                self.make_good(&mut work, books, patience)?;
+        loop {
+            self.work_off(books, patience)?;
+            if self.unflushed.is_empty() {
+                return Ok(());
             }
-            self.work_off(work, books, patience)?;
+            if self.needs_reopen {
+                self.gone();
+            } else {
+                self.make_good(books)?;
+            }
         }
-        Ok(())
     }
 
-    fn work_off(
+    /// Hands over what is in hand.
+    pub(crate) fn work_off(
         &mut self,
-        mut work: VecDeque<Item>,
         books: &mut dyn Books,
         patience: &mut dyn Patience,
-    ) -> Result<(), OutOfTime> {
-        while let Some(item) = work.pop_front() {
+    ) -> Result<(), Halt> {
+        while !self.work.is_empty() {
+            if self.probation.as_ref().is_some_and(Probation::has_failed) {
+                return Err(Halt::Asked);
+            }
+            match self.not_before {
+                Some(until) => patience.wait(until)?,
+                None => patience.look()?,
+            }
+            self.not_before = None;
             if self.needs_reopen && !self.unflushed.is_empty() {
                 // Another call has cost the instance: a flush of the next one would not be theirs.
-                work.push_front(item);
-                self.gone(&mut work);
-                continue;
+                self.gone();
             }
-            let Some(mut item) = self.expire(item, &mut work, books) else { continue };
+            let Some(item) = self.work.pop_front() else { break };
+            let Some(mut item) = self.expire(item, books) else { continue };
             if self.failures >= BREAKER
                 && !self.searching
                 && item.batch.len() > PROBE
                 && let (Some(probe), Some(rest)) = item.split(PROBE)
             {
-                work.push_front(rest);
+                self.work.push_front(rest);
                 item = probe;
             }
-            self.hold_what_is_in_doubt(&item, patience)?;
+            if let Some(reason) = self.too_late_to_ask_again(&item) {
+                self.work.push_front(item);
+                return self.hold(reason, patience);
+            }
             if let Err(error) = self.prepare(&mut item, books) {
                 let reason = format!("the journal can't be written: {error}");
-                work.push_front(item);
-                self.back_off(&reason, None, patience)?;
+                self.work.push_front(item);
+                self.back_off(&reason, None);
                 continue;
             }
             match self.call(&item.batch) {
@@ -237,14 +298,14 @@ impl Delivery {
                         self.unflushed.push((item, exceptions));
                         let careful = self.failures > 0;
                         if careful || self.unflushed.len() >= RUN_AHEAD {
-                            self.make_good(&mut work, books, patience)?;
+                            self.make_good(books)?;
                         }
                     } else {
                         let (again, hint) = self.settle(&item, exceptions, books);
-                        self.after_settling(again, hint, &mut work, books, patience)?;
+                        self.after_settling(again, hint, books);
                     }
                 }
-                Err(error) => self.failed(item, error, &mut work, books, patience)?,
+                Err(error) => self.failed(item, error, books)?,
             }
         }
         Ok(())
@@ -255,53 +316,65 @@ impl Delivery {
         &mut self,
         mut item: Item,
         error: CallError,
-        work: &mut VecDeque<Item>,
         books: &mut dyn Books,
-        patience: &mut dyn Patience,
-    ) -> Result<(), OutOfTime> {
+    ) -> Result<(), Halt> {
         let lane = item.lane;
         self.searching = matches!(error, CallError::Stopped(_));
         match error {
             CallError::Failed(Failure::Retry(hint)) => {
                 item.doubt = None;
-                self.again(vec![item], "the plugin asks to try again", hint, work, books, patience)
+                self.again(vec![item], "the plugin asks to try again", hint, books);
             }
             CallError::Failed(Failure::Rejected(reason)) => {
                 self.reject(&item, &reason, books);
+                if let Some(probation) = &mut self.probation {
+                    probation.rejected(item.batch.len(), item.batch.len());
+                }
                 self.succeeded();
-                Ok(())
             }
             CallError::Failed(Failure::Broken(reason)) => {
-                work.push_front(item);
-                self.gone(work);
+                self.stopped(&reason, false);
+                self.work.push_front(item);
+                self.gone();
                 books.retried(lane);
-                self.back_off(&reason, None, patience)
+                self.back_off(&reason, None);
             }
-            CallError::Stopped(PluginError::Interrupted { .. }) => Err(OutOfTime),
+            CallError::Stopped(PluginError::Interrupted { .. }) => {
+                self.work.push_front(item);
+                self.gone();
+                self.spoiled = true;
+                return Err(Halt::Interrupted);
+            }
             CallError::Stopped(error) => {
-                self.after_stop(item, &error, work, books);
-                self.gone(work);
+                let reason = error.to_string();
+                self.stopped(&reason, matches!(error, PluginError::TimedOut { .. }));
+                self.after_stop(item, &error, books);
+                self.gone();
                 books.retried(lane);
-                self.back_off(&error.to_string(), None, patience)
+                self.back_off(&reason, None);
             }
+        }
+        Ok(())
+    }
+
+    /// Takes note of a call that cost the instance.
+    fn stopped(&mut self, reason: &str, hung: bool) {
+        self.hooks.stopped(&self.sink, &self.charge.plugin.version(), reason);
+        if let Some(probation) = &mut self.probation {
+            probation.stopped(reason, hung);
         }
     }
 
     /// The instance is gone, and with it what it had taken and not made good.
-    fn gone(&mut self, work: &mut VecDeque<Item>) {
+    fn gone(&mut self) {
         self.needs_reopen = true;
         for (item, _) in self.unflushed.drain(..).rev() {
-            work.push_front(item);
+            self.work.push_front(item);
         }
     }
 
     /// Asks the plugin to make good what it has taken.
-    fn make_good(
-        &mut self,
-        work: &mut VecDeque<Item>,
-        books: &mut dyn Books,
-        patience: &mut dyn Patience,
-    ) -> Result<(), OutOfTime> {
+    fn make_good(&mut self, books: &mut dyn Books) -> Result<(), Halt> {
         match self.guarded("flush", |plugin| plugin.flush()) {
             Ok(()) => {
                 // All of it is written down before anything is waited for.
@@ -312,34 +385,28 @@ impl Delivery {
                     again.extend(more);
                     longest = longest.max(hint);
                 }
-                self.after_settling(again, longest, work, books, patience)
+                self.after_settling(again, longest, books);
+                Ok(())
             }
             Err(error) => {
                 // Nobody knows whose records it was that could not be made good: all come again, one
                 // flush each from now on, and the last of them takes the blame for this one.
                 let Some((blamed, _)) = self.unflushed.pop() else { return Ok(()) };
                 let others: Vec<_> = self.unflushed.drain(..).map(|(item, _)| item).collect();
-                let result = self.failed(blamed, error, work, books, patience);
-                others.into_iter().rev().for_each(|item| work.push_front(item));
+                let result = self.failed(blamed, error, books);
+                others.into_iter().rev().for_each(|item| self.work.push_front(item));
                 result
             }
         }
     }
 
     /// Goes on after outcomes are written down: these are to be tried again.
-    fn after_settling(
-        &mut self,
-        again: Vec<Item>,
-        hint: Option<Duration>,
-        work: &mut VecDeque<Item>,
-        books: &mut dyn Books,
-        patience: &mut dyn Patience,
-    ) -> Result<(), OutOfTime> {
+    fn after_settling(&mut self, again: Vec<Item>, hint: Option<Duration>, books: &mut dyn Books) {
         if again.is_empty() {
             self.succeeded();
-            return Ok(());
+        } else {
+            self.again(again, "the receiver asks to try again", hint, books);
         }
-        self.again(again, "the receiver asks to try again", hint, work, books, patience)
     }
 
     /// Tries these again later: at once after a wait, or, where order does not matter, when their
@@ -349,18 +416,16 @@ impl Delivery {
         items: Vec<Item>,
         reason: &str,
         hint: Option<Duration>,
-        work: &mut VecDeque<Item>,
         books: &mut dyn Books,
-        patience: &mut dyn Patience,
-    ) -> Result<(), OutOfTime> {
+    ) {
         items.iter().for_each(|item| books.retried(item.lane));
         if !self.ordered && self.deferred.len() + items.len() <= DEFERRED {
             let due = self.note_failure(reason, hint);
             self.deferred.extend(items.into_iter().map(|item| (item, due)));
-            return Ok(());
+            return;
         }
-        items.into_iter().rev().for_each(|item| work.push_front(item));
-        self.back_off(reason, hint, patience)
+        items.into_iter().rev().for_each(|item| self.work.push_front(item));
+        self.back_off(reason, hint);
     }
 
     /// Makes good what the plugin has taken, where it asks for that.
@@ -403,6 +468,14 @@ impl Delivery {
         self.logger.clone()
     }
 
+    pub(crate) fn running(&self) -> Arc<Running> {
+        self.running.clone()
+    }
+
+    pub(crate) fn hooks(&self) -> Arc<dyn Hooks> {
+        self.hooks.clone()
+    }
+
     /// Writes a line in the sink's name.
     pub(crate) fn log(&self, level: Level, message: &str, fields: &[(&str, Value)]) {
         let fields: Vec<_> =
@@ -416,18 +489,35 @@ impl Delivery {
     /// One attempt, with a fresh instance where the old one is gone.
     fn call(&mut self, batch: &Arc<Batch>) -> Result<Vec<Exception>, CallError> {
         self.revive()?;
-        self.guarded("write", |plugin| plugin.write(batch))
+        let started = Instant::now();
+        let answer = self.guarded("write", |plugin| plugin.write(batch));
+        if let Ok(exceptions) = &answer {
+            self.pace.add(batch.len(), started.elapsed());
+            if let Some(probation) = &mut self.probation {
+                probation.answered(batch.len(), exceptions, &self.pace);
+            }
+        }
+        answer
     }
 
     /// Makes a fresh instance where the old one is gone.
     fn revive(&mut self) -> Result<(), CallError> {
         if self.needs_reopen {
             // Not the batch's fault, so not a strike: an instance that does not open is broken.
-            self.guarded("open", |plugin| plugin.reopen()).map_err(|error| match error {
+            let opened = match self.spoiled {
+                false => self.guarded("open", |plugin| plugin.reopen()),
+                true => self.charge.open().map(|plugin| {
+                    self.plugin = plugin;
+                    self.about = self.charge.plugin.description();
+                    self.running.is_now(&*self.plugin);
+                }),
+            };
+            opened.map_err(|error| match error {
                 PluginError::Interrupted { .. } => CallError::Stopped(error),
                 error => CallError::Failed(Failure::Broken(error.to_string())),
             })?;
             self.needs_reopen = false;
+            self.spoiled = false;
         }
         Ok(())
     }
@@ -439,42 +529,59 @@ impl Delivery {
         call: &'static str,
         run: impl FnOnce(&mut dyn SinkPlugin) -> Result<T, E>,
     ) -> Result<T, E> {
-        catch_unwind(AssertUnwindSafe(|| run(&mut *self.plugin))).unwrap_or_else(|panic| {
-            let words = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-            let words = words.or_else(|| panic.downcast_ref::<String>().cloned());
-            Err(E::from(PluginError::Trapped {
-                plugin: self.name.clone(),
-                call,
-                reason: format!("the host panicked: {}", words.unwrap_or_default()),
-                last_words: String::new(),
-            }))
-        })
+        let answer = catch_unwind(AssertUnwindSafe(|| run(&mut *self.plugin)));
+        answer.unwrap_or_else(|panic| Err(E::from(self.charge.panicked(call, &*panic))))
     }
 
     /// Where it is not known whether the receiver has the records, and it would not recognise them
-    /// any more, only a person can tell: waits for the end.
-    fn hold_what_is_in_doubt(
-        &mut self,
-        item: &Item,
-        patience: &mut dyn Patience,
-    ) -> Result<(), OutOfTime> {
-        let Some((window, doubt)) = self.about.dedup_window.zip(item.doubt) else { return Ok(()) };
+    /// any more, only a person can tell: the reason to wait for one.
+    fn too_late_to_ask_again(&self, item: &Item) -> Option<String> {
+        let (window, doubt) = self.about.dedup_window.zip(item.doubt)?;
         if between(doubt, self.clock.now()) <= window {
-            return Ok(());
+            return None;
         }
-        let reason = format!(
+        Some(format!(
             "it is not known whether the receiver has the records {} to {}, handed over at {doubt}, \
-             and it recognises them only for {window:?}; find out, stop this process, and say \
-             `wasink held resend {sink}` or `wasink held discard {sink}`",
+             and it recognises them only for {window:?}; find out, and say `wasink held resend \
+             {sink}` or `wasink held discard {sink}`",
             item.batch.position(),
             item.batch.end() - 1,
             sink = self.sink,
-        );
-        self.log(Level::Error, "holding records in doubt", &[("reason", reason.as_str().into())]);
-        self.state.set(SinkState::Held { reason });
+        ))
+    }
+
+    /// Waits until somebody asks something.
+    fn hold(&mut self, reason: String, patience: &mut dyn Patience) -> Result<(), Halt> {
+        let held = SinkState::Held { reason: reason.clone() };
+        if self.state.get() != held {
+            self.log(Level::Error, "holding records in doubt", &[("reason", reason.into())]);
+            self.state.set(held);
+        }
         loop {
             patience.wait(Instant::now() + LONGEST_HINT)?;
         }
+    }
+
+    /// It has been said what became of records in doubt: they are as any others now, or gone.
+    pub(crate) fn doubt_is_over(&mut self, lane: usize, range: &Range<u64>, delivered: bool) {
+        let mut rest = VecDeque::new();
+        for mut item in std::mem::take(&mut self.work) {
+            let (from, to) = (item.batch.position(), item.batch.end());
+            if item.lane == lane && from < range.end && range.start < to {
+                item.doubt = None;
+                if delivered {
+                    if to <= range.end {
+                        continue;
+                    }
+                    let within = usize::try_from(range.end - from).unwrap_or(usize::MAX);
+                    let Some(behind) = item.split(within).1 else { continue };
+                    item = behind;
+                }
+            }
+            rest.push_back(item);
+        }
+        self.work = rest;
+        self.succeeded();
     }
 
     /// Notes that the item is about to be handed over.
@@ -492,19 +599,15 @@ impl Delivery {
     /// The plugin was stopped in the middle of `item`. A batch that does it again and again is cut
     /// until the record is found that does it; that one becomes a dead letter, so that the others get
     /// through.
-    fn after_stop(
-        &mut self,
-        mut item: Item,
-        error: &PluginError,
-        work: &mut VecDeque<Item>,
-        books: &mut dyn Books,
-    ) {
-        // What waits for the world outside is not stopped by what is in a record.
-        if !matches!(error, PluginError::TimedOut { computing: false, .. }) {
+    fn after_stop(&mut self, mut item: Item, error: &PluginError, books: &mut dyn Books) {
+        // What waits for the world outside is not stopped by what is in a record, and while a version
+        // has yet to prove itself, it is that which is suspected.
+        let waiting = matches!(error, PluginError::TimedOut { computing: false, .. });
+        if !waiting && self.probation.is_none() {
             item.strikes += 1;
         }
         if item.strikes < STRIKES {
-            work.push_front(item);
+            self.work.push_front(item);
             return;
         }
         // Each cut comes closer to the record, so the next call need not wait for long.
@@ -515,18 +618,12 @@ impl Delivery {
         }
         let (head, tail) = item.split(item.batch.len() / 2);
         for half in [tail, head].into_iter().flatten() {
-            work.push_front(half);
+            self.work.push_front(half);
         }
     }
 
-    fn back_off(
-        &mut self,
-        reason: &str,
-        hint: Option<Duration>,
-        patience: &mut dyn Patience,
-    ) -> Result<(), OutOfTime> {
-        let until = self.note_failure(reason, hint);
-        patience.wait(until)
+    fn back_off(&mut self, reason: &str, hint: Option<Duration>) {
+        self.not_before = Some(self.note_failure(reason, hint));
     }
 
     /// Counts a failure, and says until when to wait.

@@ -8,6 +8,7 @@
 //! This crate knows no WebAssembly: what it asks of plugins are the traits in [`plugin`].
 
 pub mod config;
+pub mod hooks;
 pub mod logger;
 pub mod plugin;
 
@@ -19,16 +20,21 @@ mod directory;
 mod error;
 mod intake;
 mod ledger;
+mod missing;
 mod recorder;
 mod replay;
+mod start;
 mod status;
+mod swap;
 
 pub use append::AppendError;
-pub use chassis::{Chassis, DROP_DEADLINE, Parts, check};
+pub use chassis::{Chassis, DROP_DEADLINE, Parts};
 pub use directory::open_private;
 pub use error::{OpenError, SinkProblem};
 pub use intake::Closed;
 pub use ledger::{Admission, LaneLedger, StreamLedger};
 pub use recorder::Recorder;
 pub use replay::{Replayed, replay};
+pub use start::check;
 pub use status::{SinkState, SinkStatus, Status};
+pub use swap::{Event, Operation, PluginState, Stage, SwapError, Swapped, Target};

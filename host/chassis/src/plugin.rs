@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cap_std::fs::Dir;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use wasink_journal::Batch;
 use wasink_record::{RecordId, Stream};
 
@@ -21,19 +21,92 @@ pub trait Plugins: Send + Sync {
     /// The names there are, sorted, whether or not their files are any good.
     fn names(&self) -> Vec<PluginName>;
 
+    /// Reads a plugin's bytes, once, and makes them ready to be opened: what is digested, checked
+    /// against `demands` and compiled are the same bytes. Blocks for as long as compiling takes.
+    ///
+    /// # Errors
+    ///
+    /// Whatever keeps the plugin from being loaded and asked to describe itself.
+    fn load(
+        &self,
+        name: &PluginName,
+        from: &Origin,
+        demands: &Demands,
+    ) -> Result<Arc<dyn Plugin>, PluginError>;
+
+    /// What is to be seen of a plugin's file without reading it. Two that are equal, some time apart,
+    /// are of a file that nobody has written to meanwhile. `None` where there is no file.
+    fn sighting(&self, name: &PluginName) -> Option<Sighting> {
+        let _ = name;
+        None
+    }
+
+    /// The digest of what a plugin's directory, or else the program, holds now.
+    ///
+    /// # Errors
+    ///
+    /// Where there is no such plugin, or it can't be read.
+    fn digest(&self, name: &PluginName) -> Result<String, PluginError>;
+
+    /// Forgets the stored bytes of all versions but these. What is not stored is no error.
+    fn retain(&self, digests: &[String]) {
+        let _ = digests;
+    }
+
     /// What the plugin tells about itself. It is asked on an instance that has been granted nothing.
     ///
     /// # Errors
     ///
     /// Whatever keeps the plugin from being loaded and asked.
-    fn describe(&self, name: &PluginName) -> Result<Arc<Description>, PluginError>;
+    fn describe(&self, name: &PluginName) -> Result<Arc<Description>, PluginError> {
+        Ok(self.load(name, &Origin::Directory, &Demands::default())?.description())
+    }
+}
 
-    /// Makes an instance of a sink plugin and opens it.
+/// One version of a plugin, ready to be opened, as often as need be.
+pub trait Plugin: Send + Sync {
+    /// Which bytes it is.
+    fn version(&self) -> PluginVersion;
+
+    /// What it tells about itself.
+    fn description(&self) -> Arc<Description>;
+
+    /// Makes an instance and opens it.
     ///
     /// # Errors
     ///
-    /// Whatever keeps the plugin from being loaded or opened.
+    /// Whatever keeps it from opening; it can be tried again.
     fn open(&self, request: OpenRequest) -> Result<Box<dyn SinkPlugin>, PluginError>;
+}
+
+/// Where the bytes of a plugin are taken from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// The plugin directories, and what comes with the program.
+    Directory,
+    /// This file.
+    File(PathBuf),
+    /// What was stored of a version that has been in charge, by its digest.
+    Stored(String),
+}
+
+/// What a plugin's bytes must be before they are compiled.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Demands {
+    /// Each pinned digest, `sha256:` and hexadecimal digits, and the key of the configuration that
+    /// asks for it.
+    pub pins: Vec<(String, String)>,
+}
+
+/// What is to be seen of a file from outside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sighting {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its length in bytes.
+    pub bytes: u64,
+    /// Which file it is, and when it was written and changed last, as the system has it.
+    pub identity: Vec<i128>,
 }
 
 /// An instance of a sink plugin. It is called from one thread at a time.
@@ -171,7 +244,7 @@ pub enum Acknowledges {
 }
 
 /// Which bytes an instance runs, and where they came from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PluginVersion {
     /// `sha256:` and the lowercase hexadecimal digest of the component's bytes.
     pub digest: String,

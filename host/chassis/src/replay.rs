@@ -5,10 +5,11 @@ use std::sync::Arc;
 use wasink_journal::{Batch, DeadLetter, Fate};
 use wasink_record::{IdSource, Stamped, parse_line};
 
-use crate::chassis::{Parts, epoch, open_sink};
+use crate::chassis::Parts;
 use crate::config::{Config, SinkConfig};
 use crate::error::{OpenError, SinkProblem};
 use crate::plugin::{CallError, Outcome, SinkPlugin};
+use crate::start::{epoch, open_sink};
 
 /// What became of dead letters that were handed over once more.
 #[derive(Debug, Default)]
@@ -40,7 +41,7 @@ pub fn replay(
     let ids = IdSource::new(u64::from_le_bytes(random));
     let epoch = epoch(&ids, parts.clock.now(), &random);
     let opened: Result<_, SinkProblem> = open_sink(config, sink, parts, &epoch);
-    let mut plugin = opened.map_err(|problem| OpenError::Sinks(vec![problem]))?;
+    let (_, mut plugin) = opened.map_err(|problem| OpenError::Sinks(vec![problem]))?;
     let mut replayed = Replayed::default();
     for letter in letters {
         match hand_over(&mut *plugin, &letter, config) {

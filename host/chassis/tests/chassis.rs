@@ -14,4 +14,5 @@ mod chassis {
     mod ledger;
     mod open;
     mod order;
+    mod swap;
 }

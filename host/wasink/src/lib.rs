@@ -50,9 +50,13 @@ pub use wasink_chassis::logger;
 
 pub use wasink_chassis::config::Config;
 pub use wasink_chassis::{
-    Admission, AppendError, Closed, DROP_DEADLINE, LaneLedger, OpenError, Recorder, Replayed,
-    SinkProblem, SinkState, SinkStatus, Status, StreamLedger,
+    Admission, AppendError, Closed, DROP_DEADLINE, Event, LaneLedger, OpenError, Operation,
+    PluginState, Recorder, Replayed, SinkProblem, SinkState, SinkStatus, Stage, Status,
+    StreamLedger, SwapError, Swapped, Target,
 };
+
+/// What an embedder may want to be told at once.
+pub use wasink_chassis::hooks;
 pub use wasink_wasm::{
     CONTRACT_VERSION, Inspection, Limits, PluginFile, PluginReport, PluginSource,
 };
@@ -80,8 +84,21 @@ impl Chassis {
     ///
     /// As for [`open`](Self::open).
     pub fn open_with(config: &Config, logger: Arc<dyn Logger>) -> Result<Self, Error> {
+        Self::open_hooked(config, logger, Arc::new(hooks::NoHooks))
+    }
+
+    /// As [`open_with`](Self::open_with), with `hooks` being told as things happen.
+    ///
+    /// # Errors
+    ///
+    /// As for [`open`](Self::open).
+    pub fn open_hooked(
+        config: &Config,
+        logger: Arc<dyn Logger>,
+        hooks: Arc<dyn hooks::Hooks>,
+    ) -> Result<Self, Error> {
         let plugins = plugins(config, logger.clone())?;
-        let parts = Parts { logger, ..Parts::new(Arc::new(plugins)) };
+        let parts = Parts { logger, hooks, ..Parts::new(Arc::new(plugins)) };
         Ok(Self { chassis: wasink_chassis::Chassis::open(config, &parts)? })
     }
 }
@@ -121,6 +138,8 @@ pub fn plugins(config: &Config, logger: Arc<dyn Logger>) -> Result<WasmPlugins, 
         directories: config.plugin_dirs.clone(),
         bundled: BUNDLED.to_vec(),
         cache: Some(config.data_dir.join("cache")),
+        store: Some(config.versions_dir()),
+        keys: config.plugin_keys.clone(),
         logger: Some(logger),
         ..Options::default()
     })?)

@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use sha2::{Digest as _, Sha256};
 use wasink_chassis::config::PluginName;
-use wasink_chassis::plugin::{Description, PluginError};
+use wasink_chassis::plugin::{Description, PluginError, PluginVersion};
 use wasmtime::component::{Component, Linker};
 
 use crate::bindings::SinkPluginPre;
@@ -23,6 +23,17 @@ pub(crate) struct Loaded {
     pub(crate) pre: SinkPluginPre<HostState>,
     /// What it told about itself, once it has been asked.
     pub(crate) description: OnceLock<Arc<Description>>,
+}
+
+impl Loaded {
+    /// Which bytes these are, with the version that they describe themselves by.
+    pub(crate) fn version(&self, description: &Description) -> PluginVersion {
+        PluginVersion {
+            digest: self.digest.clone(),
+            version: description.version.clone(),
+            path: self.source.path().map(ToOwned::to_owned),
+        }
+    }
 }
 
 /// `sha256:` and the digest of `bytes`.

@@ -14,6 +14,14 @@ pub enum EngineError {
         /// What the file system says.
         source: io::Error,
     },
+    /// A public key can't be used.
+    #[error("plugin_keys: `{path}`: {reason}")]
+    Key {
+        /// Its file.
+        path: String,
+        /// Why.
+        reason: String,
+    },
     /// The system did not give a thread.
     #[error("can't start the threads that plugins need: {0}")]
     Thread(#[source] io::Error),

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use wasink_chassis::config::PluginName;
+use wasink_chassis::plugin::Sighting;
 
 /// How the name of a component ends.
 const EXTENSION: &str = ".wasm";
@@ -21,6 +22,11 @@ pub enum PluginSource {
         /// Where it is.
         path: PathBuf,
     },
+    /// What was stored of a version that had been in charge.
+    Stored {
+        /// Its digest.
+        digest: String,
+    },
     /// The program itself.
     Bundled,
 }
@@ -30,6 +36,7 @@ impl PluginSource {
     pub(crate) fn describe(&self) -> String {
         match self {
             Self::File { path } => format!("`{}`", path.display()),
+            Self::Stored { digest } => format!("the stored version {digest}"),
             Self::Bundled => "the bundled file".to_owned(),
         }
     }
@@ -38,7 +45,7 @@ impl PluginSource {
     pub fn path(&self) -> Option<&Path> {
         match self {
             Self::File { path } => Some(path),
-            Self::Bundled => None,
+            Self::Stored { .. } | Self::Bundled => None,
         }
     }
 }
@@ -164,6 +171,28 @@ fn only_component(directory: &Path, name: &str) -> Result<Option<OsString>, Stri
             "it holds {count} components, and none of them is `{name}{EXTENSION}`, so none is chosen"
         )),
     }
+}
+
+/// What is to be seen of the file that a path leads to, links followed.
+pub(crate) fn sighting(path: &Path) -> Option<Sighting> {
+    let metadata = std::fs::metadata(path).ok()?;
+    Some(Sighting { path: path.to_owned(), bytes: metadata.len(), identity: identity(&metadata) })
+}
+
+#[cfg(unix)]
+fn identity(metadata: &std::fs::Metadata) -> Vec<i128> {
+    use std::os::unix::fs::MetadataExt as _;
+
+    let times = [metadata.mtime(), metadata.mtime_nsec(), metadata.ctime(), metadata.ctime_nsec()];
+    let file = [i128::from(metadata.dev()), i128::from(metadata.ino())];
+    file.into_iter().chain(times.map(i128::from)).collect()
+}
+
+#[cfg(not(unix))]
+fn identity(metadata: &std::fs::Metadata) -> Vec<i128> {
+    let since =
+        metadata.modified().ok().and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
+    since.and_then(|since| i128::try_from(since.as_nanos()).ok()).into_iter().collect()
 }
 
 /// Reads a whole file, once. What is hashed and what is compiled are these very bytes.

@@ -258,11 +258,7 @@ impl Instance {
 
 impl SinkPlugin for Instance {
     fn version(&self) -> PluginVersion {
-        PluginVersion {
-            digest: self.caller.loaded.digest.clone(),
-            version: self.description.version.clone(),
-            path: self.caller.loaded.source.path().map(ToOwned::to_owned),
-        }
+        self.caller.loaded.version(&self.description)
     }
 
     fn description(&self) -> Arc<Description> {

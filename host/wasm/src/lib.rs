@@ -20,7 +20,9 @@ mod inspect;
 mod instance;
 mod limits;
 mod plugins;
+mod signature;
 mod stderr;
+mod store;
 
 pub use error::EngineError;
 pub use find::{PluginFile, PluginSource};

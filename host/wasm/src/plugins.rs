@@ -2,22 +2,27 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use serde::Serialize;
 use wasink_chassis::config::PluginName;
 use wasink_chassis::logger::{Logger, TracingLogger};
-use wasink_chassis::plugin::{Description, OpenRequest, PluginError, Plugins, SinkPlugin};
+use wasink_chassis::plugin::{
+    Demands, Description, OpenRequest, Origin, Plugin, PluginError, PluginVersion, Plugins,
+    Sighting, SinkPlugin,
+};
 use wasmtime::component::Linker;
 
 use crate::compile::{Loaded, chain, compile, digest, linker};
 use crate::engine::Engine;
 use crate::error::EngineError;
-use crate::find::{Directories, PluginFile, PluginSource, read};
+use crate::find::{Directories, PluginFile, PluginSource, read, sighting};
 use crate::host::HostState;
 use crate::inspect::{Inspection, World};
 use crate::instance::{Instance, describe};
 use crate::limits::Limits;
+use crate::signature::{Keys, Signature};
+use crate::store::Store;
 
 /// A plugin that comes with the program: its name and its component.
 pub type Bundled = (&'static str, &'static [u8]);
@@ -33,6 +38,12 @@ pub struct Options {
     /// Directory for compiled code. It is made where it is not there, and must be closed to other
     /// users. `None`: plugins are compiled anew each time.
     pub cache: Option<PathBuf>,
+    /// Directory for the bytes of versions that have been loaded, so that there is a way back to
+    /// them. `None`: there is none after a restart.
+    pub store: Option<PathBuf>,
+    /// Files with public keys, PEM: where there is one, a plugin that does not come with the program
+    /// must be signed by one of them.
+    pub keys: Vec<PathBuf>,
     /// How much each instance may use.
     pub limits: Limits,
     /// Where lines go that a plugin writes while it is asked to describe itself. `None`: to the
@@ -46,6 +57,8 @@ impl std::fmt::Debug for Options {
             .field("directories", &self.directories)
             .field("bundled", &self.bundled.iter().map(|(name, _)| name).collect::<Vec<_>>())
             .field("cache", &self.cache)
+            .field("store", &self.store)
+            .field("keys", &self.keys)
             .field("limits", &self.limits)
             .finish_non_exhaustive()
     }
@@ -64,8 +77,17 @@ struct Shared {
     bundled: BTreeMap<PluginName, &'static [u8]>,
     limits: Limits,
     logger: Arc<dyn Logger>,
-    /// What has been compiled, by digest.
-    loaded: Mutex<HashMap<String, Arc<Loaded>>>,
+    store: Option<Store>,
+    keys: Keys,
+    /// What is compiled and in use, by digest.
+    loaded: Mutex<HashMap<String, Weak<Loaded>>>,
+}
+
+/// A plugin's bytes, where they were found, and what vouches for them.
+struct Bytes {
+    source: PluginSource,
+    bytes: Vec<u8>,
+    signature: Signature,
 }
 
 /// A plugin as it shows itself to whoever looks at it.
@@ -102,7 +124,7 @@ impl WasmPlugins {
     ///
     /// Where the directory for compiled code can't be used, or the system gives no thread.
     pub fn new(options: Options) -> Result<Self, EngineError> {
-        let Options { directories, bundled, cache, limits, logger } = options;
+        let Options { directories, bundled, cache, store, keys, limits, logger } = options;
         let engine = Engine::new(cache.as_deref())?;
         let linker = linker(&engine).map_err(|error| EngineError::Runtime(chain(&error)))?;
         let named = |(name, bytes): Bundled| Some((PluginName::new(name).ok()?, bytes));
@@ -114,6 +136,8 @@ impl WasmPlugins {
                 bundled: bundled.into_iter().filter_map(named).collect(),
                 limits,
                 logger: logger.unwrap_or_else(|| Arc::new(TracingLogger)),
+                store: store.map(Store::new),
+                keys: Keys::read(&keys)?,
                 loaded: Mutex::default(),
             }),
         })
@@ -140,12 +164,9 @@ impl WasmPlugins {
     ///
     /// Whatever keeps it from being used.
     pub fn report(&self, name: &PluginName) -> Result<PluginReport, PluginError> {
-        let (source, bytes) = self.read(name)?;
-        let inspection = Inspection::of(&bytes).map_err(|reason| PluginError::Unusable {
-            name: name.clone(),
-            origin: source.describe(),
-            reason,
-        })?;
+        let Bytes { source, bytes, .. } = self.read(name, &Origin::Directory)?;
+        let inspection =
+            Inspection::of(&bytes).map_err(|reason| unusable(name, &source, reason))?;
         let description = match inspection.world {
             World::Sink => Some(self.describe(name)?),
             World::FeedSource | World::FeedSink => None,
@@ -161,43 +182,116 @@ impl WasmPlugins {
     }
 
     /// The bytes of a plugin, as they are now.
-    fn read(&self, name: &PluginName) -> Result<(PluginSource, Vec<u8>), PluginError> {
-        let found = self.shared.directories.list();
-        if let Some(path) = found.files.get(name) {
-            let source = PluginSource::File { path: path.clone() };
-            let bytes = read(path, self.shared.limits.component_bytes).map_err(|error| {
-                PluginError::Unusable {
-                    name: name.clone(),
-                    origin: source.describe(),
-                    reason: format!("it can't be read: {error}"),
+    fn read(&self, name: &PluginName, from: &Origin) -> Result<Bytes, PluginError> {
+        let path = match from {
+            Origin::Directory => match self.shared.directories.list().files.get(name) {
+                Some(path) => path.clone(),
+                None => {
+                    let unknown =
+                        || PluginError::Unknown { name: name.to_string(), known: self.names() };
+                    let bytes = self.shared.bundled.get(name).ok_or_else(unknown)?.to_vec();
+                    let (source, signature) = (PluginSource::Bundled, Signature::Needless);
+                    return Ok(Bytes { source, bytes, signature });
                 }
-            })?;
-            return Ok((source, bytes));
+            },
+            Origin::File(path) => path.clone(),
+            Origin::Stored(wanted) => return self.read_stored(name, wanted),
+        };
+        let source = PluginSource::File { path: path.clone() };
+        let bytes = read(&path, self.shared.limits.component_bytes)
+            .map_err(|error| unusable(name, &source, format!("it can't be read: {error}")))?;
+        let signature = Signature::beside(&path)
+            .map_err(|error| unusable(name, &source, format!("its signature: {error}")))?;
+        Ok(Bytes { source, bytes, signature })
+    }
+
+    /// A version from the store, or from the program.
+    fn read_stored(&self, name: &PluginName, wanted: &str) -> Result<Bytes, PluginError> {
+        if let Some(bytes) = self.shared.bundled.get(name).filter(|bytes| digest(bytes) == wanted) {
+            let (source, signature) = (PluginSource::Bundled, Signature::Needless);
+            return Ok(Bytes { source, bytes: bytes.to_vec(), signature });
         }
-        match self.shared.bundled.get(name) {
-            Some(bytes) => Ok((PluginSource::Bundled, bytes.to_vec())),
-            None => Err(PluginError::Unknown { name: name.to_string(), known: self.names() }),
+        let source = PluginSource::Stored { digest: wanted.to_owned() };
+        let gone = |reason: String| unusable(name, &source, reason);
+        let store = self.shared.store.as_ref();
+        let store = store.ok_or_else(|| gone("versions are not stored here".to_owned()))?;
+        let (bytes, signature) = store
+            .read(wanted, self.shared.limits.component_bytes)
+            .map_err(|error| gone(format!("it can't be read: {error}")))?;
+        if digest(&bytes) != wanted {
+            return Err(gone("its bytes are not those that were stored".to_owned()));
         }
+        Ok(Bytes { source, bytes, signature })
     }
 
     /// A plugin, compiled. The same bytes are compiled once.
-    fn load(&self, name: &PluginName) -> Result<Arc<Loaded>, PluginError> {
-        let (source, bytes) = self.read(name)?;
+    fn load_from(
+        &self,
+        name: &PluginName,
+        from: &Origin,
+        demands: &Demands,
+    ) -> Result<Arc<Loaded>, PluginError> {
+        let Bytes { source, bytes, signature } = self.read(name, from)?;
         let digest = digest(&bytes);
+        for (pin, key) in &demands.pins {
+            if *pin != digest {
+                return Err(unusable(
+                    name,
+                    &source,
+                    format!("its digest is {digest}, and `{key}` allows only {pin}"),
+                ));
+            }
+        }
+        self.shared
+            .keys
+            .check(&bytes, &signature)
+            .map_err(|reason| unusable(name, &source, reason))?;
         let loaded = || self.shared.loaded.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = loaded().get(&digest).filter(|known| known.name == *name) {
-            return Ok(known.clone());
+        let known = loaded().get(&digest).and_then(Weak::upgrade);
+        // Another file with the same bytes is another plugin to whoever reads messages about it.
+        if let Some(known) = known.filter(|known| known.name == *name && known.source == source) {
+            return Ok(known);
         }
         let Shared { engine, linker, .. } = &*self.shared;
         let compiled = compile(engine, linker, name, source, &bytes, digest.clone())?;
+        if let (Some(store), PluginSource::File { .. }) = (&self.shared.store, &compiled.source) {
+            store.keep(&digest, &bytes, &signature).map_err(|error| {
+                unusable(name, &compiled.source, format!("it can't be stored: {error}"))
+            })?;
+        }
         let compiled = Arc::new(compiled);
-        loaded().insert(digest, compiled.clone());
+        let mut loaded = loaded();
+        loaded.retain(|_, known| known.strong_count() > 0);
+        loaded.insert(digest, Arc::downgrade(&compiled));
         Ok(compiled)
     }
+}
 
-    fn describe_loaded(&self, loaded: &Arc<Loaded>) -> Result<Arc<Description>, PluginError> {
-        let Shared { engine, logger, limits, .. } = &*self.shared;
-        describe(engine, loaded, logger.clone(), limits)
+/// What is wrong with a plugin's bytes.
+fn unusable(name: &PluginName, source: &PluginSource, reason: String) -> PluginError {
+    PluginError::Unusable { name: name.clone(), origin: source.describe(), reason }
+}
+
+/// A plugin that is compiled and has described itself.
+struct Version {
+    shared: Arc<Shared>,
+    loaded: Arc<Loaded>,
+    description: Arc<Description>,
+}
+
+impl Plugin for Version {
+    fn version(&self) -> PluginVersion {
+        self.loaded.version(&self.description)
+    }
+
+    fn description(&self) -> Arc<Description> {
+        self.description.clone()
+    }
+
+    fn open(&self, request: OpenRequest) -> Result<Box<dyn SinkPlugin>, PluginError> {
+        let Shared { engine, limits, .. } = &*self.shared;
+        let (loaded, description) = (self.loaded.clone(), self.description.clone());
+        Ok(Box::new(Instance::open(engine, loaded, description, request, *limits)?))
     }
 }
 
@@ -206,15 +300,30 @@ impl Plugins for WasmPlugins {
         self.list().0.into_iter().map(|file| file.name).collect()
     }
 
-    fn describe(&self, name: &PluginName) -> Result<Arc<Description>, PluginError> {
-        self.describe_loaded(&self.load(name)?)
+    fn load(
+        &self,
+        name: &PluginName,
+        from: &Origin,
+        demands: &Demands,
+    ) -> Result<Arc<dyn Plugin>, PluginError> {
+        let loaded = self.load_from(name, from, demands)?;
+        let Shared { engine, logger, limits, .. } = &*self.shared;
+        let description = describe(engine, &loaded, logger.clone(), limits)?;
+        Ok(Arc::new(Version { shared: self.shared.clone(), loaded, description }))
     }
 
-    fn open(&self, request: OpenRequest) -> Result<Box<dyn SinkPlugin>, PluginError> {
-        let loaded = self.load(&request.plugin)?;
-        let description = self.describe_loaded(&loaded)?;
-        let Shared { engine, limits, .. } = &*self.shared;
-        Ok(Box::new(Instance::open(engine, loaded, description, request, *limits)?))
+    fn sighting(&self, name: &PluginName) -> Option<Sighting> {
+        sighting(self.shared.directories.list().files.get(name)?)
+    }
+
+    fn digest(&self, name: &PluginName) -> Result<String, PluginError> {
+        Ok(digest(&self.read(name, &Origin::Directory)?.bytes))
+    }
+
+    fn retain(&self, digests: &[String]) {
+        if let Some(store) = &self.shared.store {
+            store.retain(digests);
+        }
     }
 }
 

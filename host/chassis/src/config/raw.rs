@@ -72,6 +72,11 @@ pub(super) struct Config {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "paths_schema")]
     pub(super) plugin_dirs: Option<Vec<String>>,
+    /// Files with Ed25519 public keys, PEM. Where there is one, a plugin that does not come with
+    /// wasink must be signed by one of them: its signature is the file of its name with `.sig`
+    /// behind it.
+    #[schemars(schema_with = "paths_schema")]
+    pub(super) plugin_keys: Vec<String>,
     /// Name of this node, the same across restarts. The name of the host where it is left out, or
     /// `local` if that has none.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -86,6 +91,8 @@ pub(super) struct Config {
     /// The journal that each stream has, in `<data_dir>/journal`: what was accepted, until every sink
     /// is past it.
     pub(super) journal: Journal,
+    /// How plugins are exchanged for other versions while records flow.
+    pub(super) swap: Swap,
     /// The sink that takes the `metering` stream.
     pub(super) metering: Metering,
     /// The sink that takes the `usage` stream.
@@ -99,11 +106,13 @@ impl Default for Config {
         Self {
             data_dir: DATA_DIR.to_owned(),
             plugin_dirs: None,
+            plugin_keys: Vec::new(),
             node_id: None,
             log: Log::default(),
             queue: Queue::default(),
             listen: Listen::default(),
             journal: Journal::default(),
+            swap: Swap::default(),
             metering: Metering::default(),
             usage: Usage::default(),
             sink: Vec::new(),
@@ -256,6 +265,47 @@ pub(super) struct StreamJournal {
     pub(super) window: Option<Period>,
 }
 
+/// How plugins are exchanged.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Swap {
+    /// How often `wasink serve` looks for new versions in the plugin directories. `0s`: never; a
+    /// new version is taken when `wasink plugins swap` asks for it.
+    pub(super) watch: Period,
+    /// How long the batch that is under way may take before the new version takes over. Past it,
+    /// the old instance is dropped and the batch is delivered again.
+    pub(super) grace: Timeout,
+    /// For how long the version before is ready to come back by itself. `0s`: it is not.
+    pub(super) probation: Period,
+    /// In that time, so many calls that cost the new version its instance bring it back: traps, or
+    /// its own word that it can't go on. One that does not return in time does at once.
+    #[schemars(range(min = 1, max = 1000))]
+    pub(super) stops: u32,
+    /// So do more rejected records than these of a hundred, of a thousand records at least.
+    #[schemars(range(min = 0, max = 100))]
+    pub(super) rejected_percent: u32,
+    /// So do records that take so many times as long as with the version before. 0: however long.
+    #[schemars(range(min = 0, max = 1000))]
+    pub(super) slower: u32,
+    /// So many versions of each plugin are kept for `wasink plugins rollback`.
+    #[schemars(range(min = 1, max = 100))]
+    pub(super) keep: u32,
+}
+
+impl Default for Swap {
+    fn default() -> Self {
+        Self {
+            watch: Period(Duration::from_secs(1)),
+            grace: Timeout(Duration::from_secs(10)),
+            probation: Period(Duration::from_secs(60)),
+            stops: 2,
+            rejected_percent: 10,
+            slower: 10,
+            keep: 5,
+        }
+    }
+}
+
 /// Whether later records wait for those that are to be tried again.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -322,6 +372,11 @@ pub(super) struct Metering {
     /// Whether later records wait for those that are to be tried again (`held`), or go before them
     /// (`relaxed`).
     pub(super) order: Order,
+    /// The only bytes of its plugin that are run: `sha256:` and 64 hexadecimal digits, as `wasink
+    /// plugins inspect` shows them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "digest_schema")]
+    pub(super) digest: Option<String>,
     /// When the sink can't be opened: `refuse` to start, or `degrade`: start without it, which
     /// status and metrics show.
     pub(super) on_open_failure: OnOpenFailure,
@@ -342,6 +397,7 @@ impl Default for Metering {
             when_full: WhenFull::default(),
             max_pending: None,
             order: Order::default(),
+            digest: None,
             on_open_failure: OnOpenFailure::default(),
             file: File::default(),
             plugins: BTreeMap::new(),
@@ -375,6 +431,11 @@ pub(super) struct Usage {
     /// Whether later records wait for those that are to be tried again (`held`), or go before them
     /// (`relaxed`).
     pub(super) order: Order,
+    /// The only bytes of its plugin that are run: `sha256:` and 64 hexadecimal digits, as `wasink
+    /// plugins inspect` shows them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "digest_schema")]
+    pub(super) digest: Option<String>,
     /// When the sink can't be opened: `refuse` to start, or `degrade`: start without it, which
     /// status and metrics show.
     pub(super) on_open_failure: OnOpenFailure,
@@ -396,6 +457,7 @@ impl Default for Usage {
             when_full: WhenFull::default(),
             max_pending: None,
             order: Order::default(),
+            digest: None,
             on_open_failure: OnOpenFailure::default(),
             file: File::default(),
             plugins: BTreeMap::new(),
@@ -466,6 +528,11 @@ pub(super) struct Sink {
     /// (`relaxed`).
     #[serde(default)]
     pub(super) order: Order,
+    /// The only bytes of its plugin that are run: `sha256:` and 64 hexadecimal digits, as `wasink
+    /// plugins inspect` shows them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "digest_schema")]
+    pub(super) digest: Option<String>,
     /// When the sink can't be opened: `refuse` to start, or `degrade`: start without it, which
     /// status and metrics show.
     #[serde(default)]
@@ -486,6 +553,14 @@ fn when_full_schema(_: &mut SchemaGenerator) -> Schema {
 
 fn path_schema(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "string", "minLength": 1, "x-expected": "a path" })
+}
+
+fn digest_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "pattern": "^sha256:[0-9a-f]{64}$",
+        "x-expected": "`sha256:` and 64 digits (`0`-`9`, `a`-`f`)",
+    })
 }
 
 fn node_id_schema(_: &mut SchemaGenerator) -> Schema {

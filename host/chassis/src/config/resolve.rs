@@ -14,7 +14,8 @@ use wasink_record::Stream;
 
 use super::{
     BatchLimits, Config, JournalConfig, ListenConfig, LogConfig, OnOpenFailure, Order, QueueLimits,
-    SinkConfig, document::Origins, error::ConfigError, name::PluginName, path::KeyPath, raw,
+    SinkConfig, SwapConfig, document::Origins, error::ConfigError, name::PluginName, path::KeyPath,
+    raw,
 };
 
 /// The plugin that keeps a stream which nothing else takes.
@@ -23,13 +24,14 @@ const FILE_PLUGIN: &str = "file";
 const LEDGER: &str = "ledger.jsonl";
 
 /// How a sink is called, and what becomes of what it has not dealt with.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Calls {
     batch: BatchLimits,
     timeout: Duration,
     when_full: WhenFull,
     max_pending: NonZeroU64,
     order: Order,
+    digest: Option<String>,
     on_open_failure: OnOpenFailure,
 }
 
@@ -42,6 +44,7 @@ macro_rules! calls {
             when_full: $section.when_full,
             max_pending: $section.max_pending.unwrap_or($journal.bytes).0,
             order: $section.order,
+            digest: $section.digest.clone(),
             on_open_failure: $section.on_open_failure,
         }
     };
@@ -92,11 +95,21 @@ pub(super) fn resolve(
     Config {
         data_dir,
         plugin_dirs: raw.plugin_dirs.iter().flatten().map(PathBuf::from).collect(),
+        plugin_keys: raw.plugin_keys.iter().map(PathBuf::from).collect(),
         node_id: raw.node_id.clone().unwrap_or_default(),
         log: LogConfig { level: raw.log.level, format: raw.log.format },
         queue: QueueLimits { records: raw.queue.records, bytes: raw.queue.bytes.0 },
         listen,
         journals,
+        swap: SwapConfig {
+            watch: raw.swap.watch.0,
+            grace: raw.swap.grace.0,
+            probation: raw.swap.probation.0,
+            stops: raw.swap.stops,
+            rejected_percent: raw.swap.rejected_percent,
+            slower: raw.swap.slower,
+            keep: raw.swap.keep,
+        },
         sinks,
         effective: serde_json::to_value(&raw).unwrap_or_default(),
         tables,
@@ -200,7 +213,7 @@ impl Resolver<'_> {
             streams: vec![section.stream],
             settings,
             directory,
-            calls: section.calls,
+            calls: section.calls.clone(),
             plugin_key,
             settings_key,
         });
@@ -208,7 +221,8 @@ impl Resolver<'_> {
 
     fn push(&mut self, named: Named) {
         let Named { name, plugin, streams, settings, directory, calls, .. } = named;
-        let Calls { batch, timeout, when_full, max_pending, order, on_open_failure } = calls;
+        let Calls { batch, timeout, when_full, max_pending, order, digest, on_open_failure } =
+            calls;
         self.sinks.push(SinkConfig {
             name,
             plugin,
@@ -220,6 +234,7 @@ impl Resolver<'_> {
             when_full,
             max_pending,
             order,
+            digest,
             on_open_failure,
             path_in_config: named.settings_key.to_string(),
             plugin_key: named.plugin_key,
@@ -319,6 +334,7 @@ impl Resolver<'_> {
                 when_full: WhenFull::default(),
                 max_pending: journal.bytes.0,
                 order: Order::default(),
+                digest: None,
                 on_open_failure: OnOpenFailure::default(),
             },
             plugin_key: at.clone(),

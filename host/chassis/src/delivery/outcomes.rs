@@ -4,8 +4,6 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use std::collections::VecDeque;
-
 use wasink_journal::{DeadLetter, Fate};
 
 use super::item::Item;
@@ -71,13 +69,8 @@ impl Delivery {
     }
 
     /// Takes out what the receiver would find too old, and tells before that comes to pass. `None`
-    /// where nothing is left; what comes behind a record that is too old goes back to `work`.
-    pub(super) fn expire(
-        &mut self,
-        item: Item,
-        work: &mut VecDeque<Item>,
-        books: &mut dyn Books,
-    ) -> Option<Item> {
+    /// where nothing is left; what comes behind a record that is too old is in hand again.
+    pub(super) fn expire(&mut self, item: Item, books: &mut dyn Books) -> Option<Item> {
         let Some(window) = self.about.acceptance_window else { return Some(item) };
         let now = self.clock.now();
         let age = |index| item.batch.time(index).map_or(Duration::ZERO, |time| between(time, now));
@@ -97,7 +90,7 @@ impl Delivery {
             if let Some(next) = next
                 && let (Some(head), Some(tail)) = item.split(next)
             {
-                work.push_front(tail);
+                self.work.push_front(tail);
                 return Some(head);
             }
             return Some(item);
@@ -111,7 +104,7 @@ impl Delivery {
             let runs = [(expired.positions(), Fate::Expired)];
             books.settle(expired.lane, &expired.batch, &runs, dead);
         }
-        rest.and_then(|rest| self.expire(rest, work, books))
+        rest.and_then(|rest| self.expire(rest, books))
     }
 
     /// The dead letter of one record.
@@ -127,7 +120,7 @@ impl Delivery {
             fate,
             reason,
             (item.attempts, first, last),
-            (self.name.to_string(), self.digest.clone()),
+            (self.charge.request.plugin.to_string(), self.digest.clone()),
             String::from_utf8_lossy(line.trim_ascii_end()).into_owned(),
         ))
     }

@@ -8,7 +8,10 @@ use proptest::prelude::*;
 use wasink_record::{IdSource, RecordId, Stamped, Stream, Timestamp, UsageEvent};
 
 use super::*;
-use crate::plugin::{Description, Interrupter, Outcome, PluginVersion};
+use crate::config::PluginName;
+use crate::hooks::NoHooks;
+use crate::missing::Missing;
+use crate::plugin::{Description, Grants, Interrupter, OpenRequest, Outcome, PluginVersion};
 
 type Write = Box<dyn FnMut(&Batch) -> Result<Vec<Exception>, CallError> + Send>;
 type Flush = Box<dyn FnMut() -> Result<(), CallError> + Send>;
@@ -114,11 +117,15 @@ struct Hurry {
 }
 
 impl Patience for Hurry {
-    fn wait(&mut self, until: Instant) -> Result<(), OutOfTime> {
+    fn wait(&mut self, until: Instant) -> Result<(), Halt> {
         if self.most == Some(self.waits.len()) {
-            return Err(OutOfTime);
+            return Err(Halt::OutOfTime);
         }
         self.waits.push(until.saturating_duration_since(Instant::now()));
+        Ok(())
+    }
+
+    fn look(&mut self) -> Result<(), Halt> {
         Ok(())
     }
 }
@@ -224,12 +231,26 @@ fn delivery(
 ) -> Delivery {
     Delivery::new(DeliveryParts {
         sink: "sink".to_owned(),
-        name: name(),
+        charge: Charge {
+            plugin: Arc::new(Missing::new(&name(), "opened once only".to_owned())),
+            request: OpenRequest {
+                plugin: name(),
+                name: "sink".to_owned(),
+                node_id: String::new(),
+                epoch: String::new(),
+                settings: String::new(),
+                timeout: Duration::from_secs(1),
+                grants: Grants::default(),
+                logger: Arc::new(Lines::default()),
+            },
+        },
         plugin: Box::new(fake),
         state: state.clone(),
         logger,
+        hooks: Arc::new(NoHooks),
         clock: Arc::new(Late),
         ordered,
+        degraded: false,
     })
 }
 
@@ -280,6 +301,8 @@ impl Books for Counts {
     fn retried(&mut self, _: usize) {
         self.retries += 1;
     }
+
+    fn take_over(&mut self, _: &PluginVersion) {}
 }
 
 /// Gives each of the answers once, and then delivers everything.

@@ -10,8 +10,8 @@ use tempfile::TempDir;
 use wasink_chassis::config::{Config, PluginName};
 use wasink_chassis::logger::{Level, Line, Logger};
 use wasink_chassis::plugin::{
-    Acknowledges, CallError, Captured, Description, Exception, Interrupter, OpenRequest,
-    PluginError, PluginVersion, Plugins, SinkPlugin,
+    Acknowledges, CallError, Captured, Demands, Description, Exception, Interrupter, OpenRequest,
+    Origin, Plugin, PluginError, PluginVersion, Plugins, SinkPlugin,
 };
 use wasink_chassis::{Chassis, LaneLedger, OpenError, Parts, Status};
 use wasink_journal::Batch;
@@ -64,6 +64,7 @@ pub(super) struct Fake {
     pub(super) close: Act,
     pub(super) reopen: Open,
     pub(super) interrupter: Interrupter,
+    version: PluginVersion,
     pub(super) description: Description,
 }
 
@@ -78,6 +79,11 @@ impl Fake {
             close: Box::new(|| Ok(())),
             reopen: Box::new(|| Ok(())),
             interrupter: Interrupter::new(|| ()),
+            version: PluginVersion {
+                digest: "sha256:00".to_owned(),
+                version: "1.0.0".to_owned(),
+                path: None,
+            },
             description: Description {
                 version: "1.0.0".to_owned(),
                 summary: String::new(),
@@ -114,7 +120,7 @@ impl Fake {
 
 impl SinkPlugin for Fake {
     fn version(&self) -> PluginVersion {
-        PluginVersion { digest: "sha256:00".to_owned(), version: "1.0.0".to_owned(), path: None }
+        self.version.clone()
     }
 
     fn description(&self) -> Arc<Description> {
@@ -202,46 +208,92 @@ pub(super) fn trap() -> PluginError {
     }
 }
 
-/// The fakes by name, each opened once; a name whose fake is gone refuses to open.
+/// The fakes by name, each version opened as often as it has instances; one that has none left
+/// refuses to open.
 #[derive(Default)]
 pub(super) struct Kit {
-    fakes: BTreeMap<String, (Description, Mutex<Option<Fake>>)>,
-    pub(super) requests: Mutex<Vec<OpenRequest>>,
+    fakes: Mutex<BTreeMap<String, Arc<FakeVersion>>>,
+    pub(super) requests: Arc<Mutex<Vec<OpenRequest>>>,
+}
+
+/// One version of a fake.
+pub(super) struct FakeVersion {
+    digest: String,
+    description: Description,
+    instances: Mutex<Vec<Fake>>,
+    requests: Arc<Mutex<Vec<OpenRequest>>>,
 }
 
 impl Kit {
-    pub(super) fn with(mut self, name: &str, fake: Fake) -> Self {
-        let place = (fake.description.clone(), Mutex::new(Some(fake)));
-        self.fakes.insert(name.to_owned(), place);
+    pub(super) fn with(self, name: &str, fake: Fake) -> Self {
+        self.deploy(name, "sha256:00", vec![fake]);
         self
     }
 
     /// A plugin that describes itself and does not open.
     pub(super) fn with_refusing(self, name: &str) -> Self {
         let kit = self.with(name, Fake::new().0);
-        kit.fakes[name].1.lock().unwrap().take();
+        kit.fakes.lock().unwrap()[name].instances.lock().unwrap().clear();
         kit
+    }
+
+    /// Puts one there that describes itself and does not open.
+    pub(super) fn deploy_refusing(&self, name: &str, digest: &str) {
+        self.deploy(name, digest, vec![Fake::new().0]);
+        self.fakes.lock().unwrap()[name].instances.lock().unwrap().clear();
+    }
+
+    /// Puts a version in the place of what is there: its instances are opened in this order, the
+    /// first of them in the rehearsal where there is one.
+    pub(super) fn deploy(&self, name: &str, digest: &str, instances: Vec<Fake>) {
+        let description = instances[0].description.clone();
+        let instances = Mutex::new(instances.into_iter().rev().collect());
+        let (digest, requests) = (digest.to_owned(), self.requests.clone());
+        let version = FakeVersion { digest, description, instances, requests };
+        self.fakes.lock().unwrap().insert(name.to_owned(), Arc::new(version));
     }
 }
 
-impl Plugins for Kit {
-    fn names(&self) -> Vec<PluginName> {
-        self.fakes.keys().map(|name| PluginName::new(name).unwrap()).collect()
+impl Plugin for FakeVersion {
+    fn version(&self) -> PluginVersion {
+        let version = self.description.version.clone();
+        PluginVersion { digest: self.digest.clone(), version, path: None }
     }
 
-    fn describe(&self, name: &PluginName) -> Result<Arc<Description>, PluginError> {
-        Ok(Arc::new(self.fakes[name.as_str()].0.clone()))
+    fn description(&self) -> Arc<Description> {
+        Arc::new(self.description.clone())
     }
 
     fn open(&self, request: OpenRequest) -> Result<Box<dyn SinkPlugin>, PluginError> {
         self.requests.lock().unwrap().push(request.clone());
-        let fake = self.fakes[request.plugin.as_str()].1.lock().unwrap().take();
         let refused = || PluginError::Refused {
             plugin: request.plugin.clone(),
             name: request.name.clone(),
             reason: "not today".to_owned(),
         };
-        Ok(Box::new(fake.ok_or_else(refused)?))
+        let mut fake = self.instances.lock().unwrap().pop().ok_or_else(refused)?;
+        fake.version = self.version();
+        Ok(Box::new(fake))
+    }
+}
+
+impl Plugins for Kit {
+    fn names(&self) -> Vec<PluginName> {
+        let fakes = self.fakes.lock().unwrap();
+        fakes.keys().map(|name| PluginName::new(name).unwrap()).collect()
+    }
+
+    fn load(
+        &self,
+        name: &PluginName,
+        _: &Origin,
+        _: &Demands,
+    ) -> Result<Arc<dyn Plugin>, PluginError> {
+        Ok(self.fakes.lock().unwrap()[name.as_str()].clone())
+    }
+
+    fn digest(&self, name: &PluginName) -> Result<String, PluginError> {
+        Ok(self.fakes.lock().unwrap()[name.as_str()].digest.clone())
     }
 }
 

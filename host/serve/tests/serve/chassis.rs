@@ -7,8 +7,8 @@ use std::time::Duration;
 use tempfile::TempDir;
 use wasink_chassis::config::{Config, PluginName};
 use wasink_chassis::plugin::{
-    Acknowledges, CallError, Captured, Description, Exception, Interrupter, OpenRequest,
-    PluginError, PluginVersion, Plugins, SinkPlugin,
+    Acknowledges, CallError, Captured, Demands, Description, Exception, Interrupter, OpenRequest,
+    Origin, Plugin, PluginError, PluginVersion, Plugins, SinkPlugin,
 };
 use wasink_chassis::{Chassis, Parts};
 use wasink_journal::Batch;
@@ -27,8 +27,27 @@ impl Plugins for Teller {
         vec![PluginName::new("teller").unwrap()]
     }
 
-    fn describe(&self, _: &PluginName) -> Result<Arc<Description>, PluginError> {
-        Ok(self.description())
+    fn load(
+        &self,
+        _: &PluginName,
+        _: &Origin,
+        _: &Demands,
+    ) -> Result<Arc<dyn Plugin>, PluginError> {
+        Ok(Arc::new(self.clone()))
+    }
+
+    fn digest(&self, _: &PluginName) -> Result<String, PluginError> {
+        Ok(SinkPlugin::version(self).digest)
+    }
+}
+
+impl Plugin for Teller {
+    fn version(&self) -> PluginVersion {
+        SinkPlugin::version(self)
+    }
+
+    fn description(&self) -> Arc<Description> {
+        SinkPlugin::description(self)
     }
 
     fn open(&self, _: OpenRequest) -> Result<Box<dyn SinkPlugin>, PluginError> {

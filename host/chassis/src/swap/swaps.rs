@@ -1,0 +1,720 @@
+//! Who decides: one table of all plugins in use, and the steps that lead from version to version.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use wasink_record::Timestamp;
+
+use super::stage::{Event, Operation, PluginState, Stage, Step, SwapError, Swapped, Target};
+use super::ticket::{Came, Incoming, Report, Ticket};
+use super::versions::Versions;
+use crate::actor::Actor;
+use crate::chassis::Parts;
+use crate::config::{PluginName, SinkConfig, SwapConfig};
+use crate::delivery::{Charge, Thresholds};
+use crate::directory::open_private;
+use crate::logger::{Level, Line};
+use crate::plugin::{
+    Demands, Grants, OpenRequest, Origin, Plugin, PluginError, PluginVersion, Sighting,
+};
+use crate::start::check_description;
+
+/// A sink, as far as exchanges concern it.
+pub(crate) struct Site {
+    pub(crate) config: SinkConfig,
+    /// What its plugin is opened with.
+    pub(crate) request: OpenRequest,
+    pub(crate) actor: Arc<Actor>,
+}
+
+/// All plugins in use.
+pub(crate) struct Swaps {
+    parts: Parts,
+    config: SwapConfig,
+    /// Where plugins are tried.
+    scratch: PathBuf,
+    board: Mutex<Board>,
+    changed: Condvar,
+}
+
+struct Board {
+    versions: Versions,
+    sites: Vec<Arc<Site>>,
+    plugins: BTreeMap<PluginName, Entry>,
+    tickets: u64,
+    operations: u64,
+    closed: bool,
+}
+
+/// Where one plugin stands.
+struct Entry {
+    stage: Stage,
+    /// `None` where no sink could open it.
+    charge: Option<Arc<dyn Plugin>>,
+    previous: Option<Arc<dyn Plugin>>,
+    operation: Option<Operation>,
+    reason: Option<String>,
+    /// The sinks whose probation is not over.
+    probation: BTreeSet<String>,
+    /// The exchanges that are under way, by ticket.
+    round: BTreeMap<u64, Move>,
+    exchanges: u64,
+    grace_expiries: u64,
+}
+
+/// One exchange at one sink.
+struct Move {
+    site: Arc<Site>,
+    ticket: Arc<Ticket>,
+    /// The stall, or why it did not come about.
+    outcome: Option<Result<Duration, String>>,
+}
+
+impl Entry {
+    fn new(charge: Option<Arc<dyn Plugin>>) -> Self {
+        Self {
+            stage: Stage::InCharge,
+            charge,
+            previous: None,
+            operation: None,
+            reason: None,
+            probation: BTreeSet::new(),
+            round: BTreeMap::new(),
+            exchanges: 0,
+            grace_expiries: 0,
+        }
+    }
+
+    /// Takes a step that the diagram has.
+    fn step(&mut self, step: Step) {
+        if let Some(stage) = self.stage.after(step) {
+            self.stage = stage;
+        }
+        match (&mut self.operation, self.stage) {
+            (_, Stage::InCharge | Stage::Probation) => self.operation = None,
+            (Some(operation), stage) => operation.stage = stage,
+            (None, _) => {}
+        }
+    }
+
+    fn answered(&self) -> bool {
+        self.round.values().all(|one| one.outcome.is_some())
+    }
+}
+
+impl Swaps {
+    pub(crate) fn new(
+        parts: Parts,
+        config: SwapConfig,
+        versions: Versions,
+        charges: BTreeMap<PluginName, Option<Arc<dyn Plugin>>>,
+    ) -> Arc<Self> {
+        let scratch = versions.directory().join("rehearsal");
+        let plugins = charges.into_iter().map(|(name, charge)| (name, Entry::new(charge)));
+        let board = Board {
+            versions,
+            sites: Vec::new(),
+            plugins: plugins.collect(),
+            tickets: 0,
+            operations: 0,
+            closed: false,
+        };
+        Arc::new(Self { parts, config, scratch, board: Mutex::new(board), changed: Condvar::new() })
+    }
+
+    fn board(&self) -> MutexGuard<'_, Board> {
+        self.board.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now(&self) -> Timestamp {
+        self.parts.clock.now()
+    }
+
+    /// The sinks there are from now on.
+    pub(crate) fn set_sites(&self, sites: Vec<Arc<Site>>) {
+        self.board().sites = sites;
+    }
+
+    /// Takes note of what is in charge at the start.
+    pub(crate) fn started(&self, name: &PluginName, seen: Option<&str>) {
+        let now = self.now();
+        let mut board = self.board();
+        let version = board.version(name);
+        if let Some(version) = version {
+            let written = board.versions.take_over(name.as_str(), &version, now);
+            self.complain(&written);
+        }
+        if let Some(seen) = seen {
+            let written = board.versions.see(name.as_str(), seen);
+            self.complain(&written);
+        }
+    }
+
+    /// Nothing more is begun, and whoever waits is told.
+    pub(crate) fn close(&self) {
+        self.board().closed = true;
+        self.changed.notify_all();
+    }
+
+    /// The plugins in use.
+    pub(crate) fn names(&self) -> Vec<PluginName> {
+        self.board().plugins.keys().cloned().collect()
+    }
+
+    pub(crate) fn sighting(&self, name: &PluginName) -> Option<Sighting> {
+        self.parts.plugins.sighting(name)
+    }
+
+    /// Whether the plugin directory has what has not been decided about.
+    pub(crate) fn is_news(&self, name: &PluginName) -> Result<bool, PluginError> {
+        let digest = self.parts.plugins.digest(name)?;
+        let mut board = self.board();
+        let charge = board.version(name).map(|version| version.digest);
+        if charge.as_ref() == Some(&digest) {
+            let written = board.versions.see(name.as_str(), &digest);
+            self.complain(&written);
+            return Ok(false);
+        }
+        let seen = board.versions.of(name.as_str()).and_then(|known| known.seen.clone());
+        Ok(seen != Some(digest))
+    }
+
+    /// How all plugins in use stand.
+    pub(crate) fn states(&self) -> Vec<PluginState> {
+        let board = self.board();
+        let state = |(name, entry): (&PluginName, &Entry)| PluginState {
+            name: name.to_string(),
+            sinks: board.sites_of(name).map(|site| site.config.name.clone()).collect(),
+            stage: entry.stage,
+            version: entry.charge.as_ref().map(|plugin| plugin.version()),
+            previous: entry.previous.as_ref().map(|plugin| plugin.version()),
+            operation: entry.operation.clone(),
+            reason: entry.reason.clone(),
+            exchanges: entry.exchanges,
+            grace_expiries: entry.grace_expiries,
+        };
+        board.plugins.iter().map(state).collect()
+    }
+
+    /// The latest events, the oldest of them first.
+    pub(crate) fn events(&self, plugin: Option<&str>, most: usize) -> Vec<Event> {
+        self.board().versions.events(plugin, most)
+    }
+
+    /// Puts another version in charge, and returns when it is, or it is clear that it will not be.
+    pub(crate) fn swap(&self, name: &str, target: &Target) -> Result<Swapped, SwapError> {
+        let plugin = self.ask(name, &target.to_string())?;
+        self.carry_out(&plugin, target, true)
+    }
+
+    /// Puts the version before the present one in charge again.
+    pub(crate) fn roll_back(&self, name: &str) -> Result<Swapped, SwapError> {
+        let plugin = self.ask(name, "the version before")?;
+        let (before, known) = {
+            let board = self.board();
+            let charge = board.version(&plugin).map(|version| version.digest);
+            let entry = board.plugins.get(&plugin);
+            let previous = entry.and_then(|entry| entry.previous.as_ref());
+            let previous = previous.map(|plugin| plugin.version().digest);
+            let known = board.versions.of(name).map(|known| known.versions.clone());
+            let mut known = known.unwrap_or_default();
+            known.retain(|past| Some(&past.digest) != charge.as_ref());
+            let before = previous.or_else(|| known.last().map(|past| past.digest.clone()));
+            (before, known)
+        };
+        let Some(before) = before else {
+            let wanted = "before the present one".to_owned();
+            self.refused(&plugin, None, "there is none to go back to");
+            let known = known.into_iter().map(|past| past.digest).collect();
+            return Err(SwapError::NoVersion { name: name.to_owned(), wanted, known });
+        };
+        self.carry_out(&plugin, &Target::Version(before), false)
+    }
+
+    /// Begins an operation, where nothing else is under way.
+    fn ask(&self, name: &str, to: &str) -> Result<PluginName, SwapError> {
+        let mut board = self.board();
+        if board.closed {
+            return Err(SwapError::Closed);
+        }
+        let unused = |board: &Board| SwapError::Unused {
+            name: name.to_owned(),
+            used: board.plugins.keys().map(ToString::to_string).collect(),
+        };
+        let Ok(plugin) = PluginName::new(name) else { return Err(unused(&board)) };
+        board.operations += 1;
+        let id = board.operations;
+        let Some(entry) = board.plugins.get_mut(&plugin) else { return Err(unused(&board)) };
+        if entry.stage.after(Step::Asked).is_none() {
+            let nothing = || Operation {
+                id,
+                to: "going back".to_owned(),
+                stage: entry.stage,
+                since: self.now(),
+            };
+            let operation = entry.operation.clone().unwrap_or_else(nothing);
+            return Err(SwapError::Busy { name: name.to_owned(), operation });
+        }
+        let (to, since) = (to.to_owned(), self.now());
+        entry.operation = Some(Operation { id, to: to.clone(), stage: Stage::Preparing, since });
+        entry.step(Step::Asked);
+        self.note(&mut board, &plugin, None, None, format!("asked for {to}"));
+        Ok(plugin)
+    }
+
+    /// From the question to the new version in charge.
+    fn carry_out(
+        &self,
+        plugin: &PluginName,
+        target: &Target,
+        probation: bool,
+    ) -> Result<Swapped, SwapError> {
+        let prepared = self.prepare(plugin, target);
+        if let Target::Directory = target {
+            // Decided about, whichever way.
+            let digest = match &prepared {
+                Ok(prepared) => Some(prepared.version().digest),
+                Err(_) => self.parts.plugins.digest(plugin).ok(),
+            };
+            self.see(plugin, digest);
+        } else {
+            self.see(plugin, self.parts.plugins.digest(plugin).ok());
+        }
+        let prepared = match prepared {
+            Ok(prepared) => prepared,
+            Err(error) => {
+                self.refused(plugin, None, &error.to_string());
+                return Err(error);
+            }
+        };
+        let version = prepared.version();
+        let (current, degraded, stage) = {
+            let board = self.board();
+            let degraded = board.sites_of(plugin).any(|site| site.actor.is_degraded());
+            let stage = board.plugins.get(plugin).map_or(Stage::InCharge, |entry| entry.settled());
+            (board.version(plugin), degraded, stage)
+        };
+        if !degraded && current.as_ref().is_some_and(|current| current.digest == version.digest) {
+            self.refused(plugin, Some(&version), "");
+            return Ok(Swapped { version, previous: current, stall: Duration::ZERO, stage });
+        }
+        self.exchange(plugin, &prepared, probation && current.is_some())
+    }
+
+    fn see(&self, plugin: &PluginName, digest: Option<String>) {
+        if let Some(digest) = digest {
+            let written = self.board().versions.see(plugin.as_str(), &digest);
+            self.complain(&written);
+        }
+    }
+
+    /// The operation ends before anything was touched. Without a reason there was nothing to do.
+    fn refused(&self, plugin: &PluginName, version: Option<&PluginVersion>, reason: &str) {
+        let mut board = self.board();
+        let Some(entry) = board.plugins.get_mut(plugin) else { return };
+        let probation = !entry.probation.is_empty();
+        entry.step(Step::Refused { probation });
+        if reason.is_empty() {
+            self.note(&mut board, plugin, None, version, "it is in charge already".to_owned());
+        } else {
+            entry.reason = Some(reason.to_owned());
+            self.note(&mut board, plugin, None, version, format!("refused: {reason}"));
+        }
+        self.changed.notify_all();
+    }
+
+    /// Reads, checks, compiles and tries a version, beside the work.
+    fn prepare(&self, name: &PluginName, target: &Target) -> Result<Arc<dyn Plugin>, SwapError> {
+        let sites: Vec<_> = self.board().sites_of(name).cloned().collect();
+        let mut demands = Demands::default();
+        for site in &sites {
+            let pin = site.config.digest.clone().map(|pin| (pin, site.config.digest_key()));
+            demands.pins.extend(pin);
+        }
+        let refused = |error: String| SwapError::Refused(error);
+        let origin = match target {
+            Target::Directory => Origin::Directory,
+            Target::File(path) => Origin::File(path.clone()),
+            Target::Version(wanted) => match self.find(name, wanted)? {
+                Found::InMemory(plugin) => {
+                    let digest = plugin.version().digest;
+                    if let Some((pin, key)) = demands.pins.iter().find(|(pin, _)| *pin != digest) {
+                        return Err(refused(format!(
+                            "its digest is {digest}, and `{key}` allows only {pin}"
+                        )));
+                    }
+                    return Ok(plugin);
+                }
+                Found::Stored(digest) => Origin::Stored(digest),
+            },
+        };
+        let plugin = self.parts.plugins.load(name, &origin, &demands);
+        let plugin = plugin.map_err(|error| refused(error.to_string()))?;
+        let version = plugin.version();
+        let at_work = |site: &Arc<Site>| {
+            site.actor.version().is_some_and(|present| present.digest == version.digest)
+        };
+        // What is at work everywhere need not be tried.
+        if sites.iter().all(at_work) {
+            return Ok(plugin);
+        }
+        for site in &sites {
+            check_description(&site.config, &plugin.description())
+                .map_err(|problem| refused(problem.to_string()))?;
+            self.rehearse(site, &plugin).map_err(refused)?;
+        }
+        Ok(plugin)
+    }
+
+    /// Opens it once where it can't do harm: in an empty directory, with nothing else granted.
+    fn rehearse(&self, site: &Site, plugin: &Arc<dyn Plugin>) -> Result<(), String> {
+        let scratch = self.scratch.join(&site.config.name);
+        let clear = || match std::fs::remove_dir_all(&scratch) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        };
+        let failed = |error: std::io::Error| {
+            format!("can't make the directory to try it in, `{}`: {error}", scratch.display())
+        };
+        clear().map_err(failed)?;
+        let directory = open_private(&scratch).map_err(failed)?;
+        let grants = Grants { directory: Some(Arc::new(directory)), stderr: false };
+        let request = OpenRequest { grants, ..site.request.clone() };
+        let opened = Charge { plugin: plugin.clone(), request }.open();
+        // How it ends there is of no interest.
+        let opened = opened.map(|mut instance| drop(instance.close()));
+        drop(clear());
+        opened.map_err(|error| error.to_string())
+    }
+
+    /// The version that is meant, of those that there are.
+    fn find(&self, name: &PluginName, wanted: &str) -> Result<Found, SwapError> {
+        let board = self.board();
+        let digits = wanted.strip_prefix("sha256:").unwrap_or(wanted);
+        let fits = |digest: &str, version: &str| {
+            version == wanted
+                || !digits.is_empty()
+                    && digest.strip_prefix("sha256:").unwrap_or(digest).starts_with(digits)
+        };
+        let entry = board.plugins.get(name);
+        let loaded = entry.into_iter().flat_map(|entry| [&entry.charge, &entry.previous]);
+        let loaded: Vec<_> = loaded.flatten().cloned().collect();
+        let past = board.versions.of(name.as_str()).map(|known| known.versions.clone());
+        let past = past.unwrap_or_default();
+        let mut found: Vec<String> = Vec::new();
+        let in_memory = loaded.iter().map(|plugin| plugin.version());
+        let stored = past.iter().map(|past| (past.digest.clone(), past.version.clone()));
+        for (digest, version) in in_memory.map(|one| (one.digest, one.version)).chain(stored) {
+            if fits(&digest, &version) && !found.contains(&digest) {
+                found.push(digest);
+            }
+        }
+        let [digest] = found.as_slice() else {
+            let known = past.iter().rev().map(|past| format!("{} ({})", past.version, past.digest));
+            let (name, wanted) = (name.to_string(), wanted.to_owned());
+            return Err(SwapError::NoVersion { name, wanted, known: known.collect() });
+        };
+        let in_memory = loaded.into_iter().find(|plugin| plugin.version().digest == *digest);
+        Ok(in_memory.map_or_else(|| Found::Stored(digest.clone()), Found::InMemory))
+    }
+
+    /// Exchanges the instances of all sinks, or of none.
+    fn exchange(
+        &self,
+        name: &PluginName,
+        plugin: &Arc<dyn Plugin>,
+        probation: bool,
+    ) -> Result<Swapped, SwapError> {
+        let version = plugin.version();
+        let thresholds = self.thresholds().filter(|_| probation);
+        let before = {
+            let mut board = self.board();
+            let Some(entry) = board.plugins.get_mut(name) else { return Err(SwapError::Closed) };
+            entry.step(Step::Prepared);
+            entry.probation.clear();
+            let before = entry.charge.clone();
+            self.note(&mut board, name, None, Some(&version), "prepared; taking over".to_owned());
+            board.hand_over(name, plugin, thresholds, |_| true);
+            before
+        };
+        let mut board = self.wait_for_round(name)?;
+        let Some(entry) = board.plugins.get_mut(name) else { return Err(SwapError::Closed) };
+        let round = std::mem::take(&mut entry.round);
+        let failed = round.values().find_map(|one| match &one.outcome {
+            Some(Err(reason)) => Some((one.site.config.name.clone(), reason.clone())),
+            _ => None,
+        });
+        if let Some((sink, reason)) = failed {
+            let reason = format!("sink `{sink}`: {reason}");
+            // Those where it has opened go back.
+            let moved: BTreeSet<String> = round
+                .into_values()
+                .filter(|one| matches!(one.outcome, Some(Ok(_))))
+                .map(|one| one.site.config.name.clone())
+                .collect();
+            if let (Some(before), false) = (&before, moved.is_empty()) {
+                board.hand_over(name, before, None, |sink| moved.contains(sink));
+                drop(board);
+                board = self.wait_for_round(name)?;
+            }
+            if let Some(entry) = board.plugins.get_mut(name) {
+                entry.round.clear();
+                entry.step(Step::NotOpened);
+                entry.reason = Some(reason.clone());
+            }
+            self.note(&mut board, name, None, Some(&version), format!("did not open: {reason}"));
+            self.changed.notify_all();
+            return Err(SwapError::Refused(reason));
+        }
+        let stall = round.values().filter_map(|one| one.outcome.as_ref()?.as_ref().ok()).max();
+        let stall = stall.copied().unwrap_or_default();
+        entry.charge = Some(plugin.clone());
+        entry.previous.clone_from(&before);
+        entry.reason = None;
+        entry.exchanges += 1;
+        if thresholds.is_some() {
+            entry.probation = round.values().map(|one| one.site.config.name.clone()).collect();
+        }
+        entry.step(Step::Opened { probation: thresholds.is_some() });
+        let stage = entry.stage;
+        self.remember(&mut board, name, &version);
+        self.note(&mut board, name, None, Some(&version), "took over".to_owned());
+        self.changed.notify_all();
+        let previous = before.map(|plugin| plugin.version());
+        Ok(Swapped { version, previous, stall, stage })
+    }
+
+    fn thresholds(&self) -> Option<Thresholds> {
+        let SwapConfig { probation, stops, rejected_percent, slower, .. } = self.config;
+        (!probation.is_zero()).then_some(Thresholds {
+            time: probation,
+            stops,
+            rejected_percent,
+            slower,
+        })
+    }
+
+    /// Waits until every sink has answered; calls that take longer than the grace period are ended.
+    fn wait_for_round(&self, name: &PluginName) -> Result<MutexGuard<'_, Board>, SwapError> {
+        let over = Instant::now() + self.config.grace;
+        let mut expired = false;
+        let mut board = self.board();
+        loop {
+            let Some(entry) = board.plugins.get(name) else { return Err(SwapError::Closed) };
+            if entry.answered() {
+                return Ok(board);
+            }
+            if board.closed {
+                return Err(SwapError::Closed);
+            }
+            let left = over.saturating_duration_since(Instant::now());
+            if expired {
+                board = self.changed.wait(board).unwrap_or_else(PoisonError::into_inner);
+            } else if left.is_zero() {
+                expired = true;
+                let open = entry.round.values().filter(|one| one.outcome.is_none());
+                open.for_each(|one| one.ticket.expire(|| one.site.actor.interrupt_call()));
+            } else {
+                let waited = self.changed.wait_timeout(board, left);
+                board = waited.unwrap_or_else(PoisonError::into_inner).0;
+            }
+        }
+    }
+
+    /// Takes in what a sink's thread tells.
+    pub(crate) fn report(&self, report: Report) {
+        let Report { sink, ticket, came } = report;
+        let mut board = self.board();
+        let site = board.sites.iter().find(|site| site.config.name == sink).cloned();
+        let Some(name) = site.map(|site| site.config.plugin.clone()) else { return };
+        let Some(entry) = board.plugins.get_mut(&name) else { return };
+        match came {
+            Came::TakenOver { stall } => {
+                if let Some(one) = entry.round.get_mut(&ticket) {
+                    one.outcome = Some(Ok(stall));
+                }
+                self.end_of_return(&mut board, &name);
+            }
+            Came::Refused(reason) => {
+                if let Some(one) = entry.round.get_mut(&ticket) {
+                    one.outcome = Some(Err(reason));
+                }
+                self.end_of_return(&mut board, &name);
+            }
+            Came::GraceExpired => {
+                entry.grace_expiries += 1;
+                let what = "the batch under way took longer than the grace period; it was cut off \
+                            and is delivered again";
+                self.note(&mut board, &name, Some(&sink), None, what.to_owned());
+            }
+            Came::Proven => {
+                if entry.probation.remove(&sink) && entry.probation.is_empty() {
+                    entry.step(Step::Proven);
+                    let version = board.version(&name);
+                    let what = "it has proved itself".to_owned();
+                    self.note(&mut board, &name, None, version.as_ref(), what);
+                }
+            }
+            Came::Returned(reason) => self.returned(&mut board, &name, &sink, ticket, reason),
+        }
+        self.changed.notify_all();
+    }
+
+    /// A sink has gone back by itself: the others have to as well.
+    fn returned(
+        &self,
+        board: &mut Board,
+        name: &PluginName,
+        sink: &str,
+        ticket: u64,
+        reason: String,
+    ) {
+        let Some(entry) = board.plugins.get_mut(name) else { return };
+        if let Some(one) = entry.round.get_mut(&ticket) {
+            // Others are still on their way; whoever waits for them deals with it.
+            one.outcome = Some(Err(reason));
+            return;
+        }
+        if !entry.probation.remove(sink) {
+            return;
+        }
+        let failed = entry.charge.as_ref().map(|plugin| plugin.version());
+        let (others, before) = (std::mem::take(&mut entry.probation), entry.previous.take());
+        let reason = format!("sink `{sink}`: {reason}");
+        entry.reason = Some(reason.clone());
+        entry.previous = std::mem::replace(&mut entry.charge, before.clone());
+        // Where another version is being prepared, that goes on.
+        entry.step(Step::Failed);
+        self.note(board, name, None, failed.as_ref(), format!("failed: {reason}"));
+        if let Some(before) = before {
+            let version = before.version();
+            board.hand_over(name, &before, None, |sink| others.contains(sink));
+            self.remember(board, name, &version);
+        }
+        self.end_of_return(board, name);
+    }
+
+    /// Where all sinks have gone back, that is over.
+    fn end_of_return(&self, board: &mut Board, name: &PluginName) {
+        let Some(entry) = board.plugins.get_mut(name) else { return };
+        if entry.stage == Stage::Returning && entry.answered() {
+            entry.round.clear();
+            entry.step(Step::Returned);
+            let version = board.version(name);
+            let what = "the version before is in charge again".to_owned();
+            self.note(board, name, None, version.as_ref(), what);
+        }
+    }
+
+    /// Writes down which version is in charge; what nobody goes back to any more goes.
+    fn remember(&self, board: &mut Board, name: &PluginName, version: &PluginVersion) {
+        let written = board.versions.take_over(name.as_str(), version, self.now());
+        self.complain(&written);
+        let loaded = board.plugins.values().flat_map(|entry| [&entry.charge, &entry.previous]);
+        let loaded = loaded.flatten().map(|plugin| plugin.version().digest);
+        let busy = board.plugins.values().any(|entry| entry.stage == Stage::Preparing);
+        let wanted: Vec<_> = board.versions.digests().into_iter().chain(loaded).collect();
+        if written.is_ok() && !busy {
+            self.parts.plugins.retain(&wanted);
+        }
+    }
+
+    fn note(
+        &self,
+        board: &mut Board,
+        plugin: &PluginName,
+        sink: Option<&str>,
+        version: Option<&PluginVersion>,
+        reason: String,
+    ) {
+        let stage = board.plugins.get(plugin).map_or(Stage::InCharge, |entry| entry.stage);
+        let event = Event {
+            id: 0,
+            time: self.now(),
+            plugin: plugin.to_string(),
+            sink: sink.map(ToOwned::to_owned),
+            stage,
+            version: version.cloned(),
+            reason,
+        };
+        let (event, written) = board.versions.note(event);
+        self.complain(&written);
+        let digest = event.version.as_ref().map(|version| version.digest.clone());
+        let mut fields = vec![
+            ("plugin".to_owned(), event.plugin.as_str().into()),
+            ("stage".to_owned(), event.stage.to_string().into()),
+            ("what".to_owned(), event.reason.as_str().into()),
+        ];
+        fields.extend(digest.map(|digest| ("digest".to_owned(), digest.into())));
+        let bad =
+            ["refused", "failed", "did not open"].iter().any(|bad| event.reason.starts_with(bad));
+        self.parts.logger.log(&Line {
+            level: if bad { Level::Warn } else { Level::Info },
+            sink,
+            message: "swap",
+            fields: &fields,
+        });
+        self.parts.hooks.swap(&event);
+    }
+
+    fn complain(&self, written: &std::io::Result<()>) {
+        if let Err(error) = written {
+            self.parts.logger.log(&Line {
+                level: Level::Error,
+                sink: None,
+                message: "can't write down which versions of plugins are in charge",
+                fields: &[("reason".to_owned(), error.to_string().into())],
+            });
+        }
+    }
+}
+
+/// Where a version is.
+enum Found {
+    InMemory(Arc<dyn Plugin>),
+    Stored(String),
+}
+
+impl Board {
+    fn sites_of(&self, name: &PluginName) -> impl Iterator<Item = &Arc<Site>> {
+        self.sites.iter().filter(move |site| site.config.plugin == *name)
+    }
+
+    fn version(&self, name: &PluginName) -> Option<PluginVersion> {
+        Some(self.plugins.get(name)?.charge.as_ref()?.version())
+    }
+
+    /// Makes the chosen sinks exchange their instances, and forgets earlier rounds.
+    fn hand_over(
+        &mut self,
+        name: &PluginName,
+        plugin: &Arc<dyn Plugin>,
+        probation: Option<Thresholds>,
+        chosen: impl Fn(&str) -> bool,
+    ) {
+        let sites: Vec<_> =
+            self.sites_of(name).filter(|site| chosen(&site.config.name)).cloned().collect();
+        let Some(entry) = self.plugins.get_mut(name) else { return };
+        entry.round.clear();
+        for site in sites {
+            self.tickets += 1;
+            let ticket = Ticket::new(self.tickets);
+            let charge = Charge { plugin: plugin.clone(), request: site.request.clone() };
+            let incoming = Incoming { ticket: ticket.clone(), charge, probation };
+            let outcome = match site.actor.hand_over(incoming) {
+                true => None,
+                false => Some(Err("it is closed".to_owned())),
+            };
+            entry.round.insert(ticket.id, Move { site, ticket, outcome });
+        }
+    }
+}
+
+impl Entry {
+    /// The stage of a plugin for which nothing is under way.
+    fn settled(&self) -> Stage {
+        if self.probation.is_empty() { Stage::InCharge } else { Stage::Probation }
+    }
+}
