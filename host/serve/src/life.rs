@@ -61,13 +61,7 @@ impl Life {
     }
 
     /// Serves whoever connects and is admitted, until the end.
-    pub(crate) fn serve(
-        &self,
-        listener: Listener,
-        admits: Admits,
-        router: Router,
-        limits: Limits,
-    ) {
+    pub(crate) fn serve(&self, listener: Listener, admits: Admits, router: Router, limits: Limits) {
         let connections = Connections {
             router,
             admits,
