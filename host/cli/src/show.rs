@@ -9,6 +9,7 @@ use wasink::{PluginFile, PluginReport, PluginSource, SinkState, SinkStatus, Stat
 
 use crate::exit::Exit;
 use crate::input::Counts;
+use crate::state;
 
 /// A number with its thousands parted.
 pub(crate) fn number(number: u64) -> String {
@@ -139,11 +140,15 @@ impl Summary<'_> {
 
 type Reported = (Result<PluginReport, PluginError>, PluginFile);
 
-/// All plugins, a line each.
-pub(crate) fn plugin_table(reports: &[Reported]) -> String {
+/// All plugins, a line each, with what of them a running process has in charge where there is one.
+pub(crate) fn plugin_table(reports: &[Reported], in_charge: Option<&Value>) -> String {
     let mut text = String::new();
     for (report, file) in reports {
         let name = file.name.to_string();
+        let charge = in_charge.map_or_else(String::new, |answer| {
+            let charge = state::in_charge(answer, &name).map(state::charge);
+            format!("{:24} ", charge.unwrap_or_else(|| "-".to_owned()))
+        });
         match report {
             Ok(report) => {
                 let (version, summary) = match &report.description {
@@ -152,11 +157,12 @@ pub(crate) fn plugin_table(reports: &[Reported]) -> String {
                 };
                 let world = report.inspection.world.to_string();
                 let (version, summary) = (printable(version), printable(summary));
-                text.push_str(&format!("{name:16} {version:8} {world:12} {summary}\n"));
+                text.push_str(&format!("{name:16} {charge}{version:8} {world:12} {summary}\n"));
                 text.push_str(&format!("{:16} {}\n", "", source(&file.source)));
             }
             Err(error) => {
-                text.push_str(&format!("{name:16} unusable: {}\n", printable(&error.to_string())));
+                let error = printable(&error.to_string());
+                text.push_str(&format!("{name:16} {charge}unusable: {error}\n"));
             }
         }
     }
