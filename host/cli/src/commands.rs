@@ -8,7 +8,7 @@ use crate::daemon::{Daemon, DaemonError};
 use crate::exit::{Exit, Failure};
 use crate::flags::{Command, Flags, Global};
 use crate::out;
-use crate::state;
+use crate::{show, state};
 
 mod audit;
 mod check;
@@ -66,9 +66,9 @@ fn tell(
     text: fn(&Value) -> String,
 ) -> Result<Exit, Failure> {
     match &answer {
-        Ok(answer) if as_json => out::print(&format!("{answer:#}"))?,
+        Ok(answer) if as_json => out::print(&show::json(answer))?,
         Ok(answer) => out::print(&text(answer))?,
-        Err(DaemonError::Refused(problem)) if as_json => out::print(&format!("{problem:#}"))?,
+        Err(DaemonError::Refused(problem)) if as_json => out::print(&show::json(problem))?,
         Err(_) => {}
     }
     answer?;

@@ -40,6 +40,25 @@ pub(crate) fn printable(text: &str) -> String {
     text.chars().map(escaped).collect()
 }
 
+/// JSON for programs, which a terminal does not act on either: JSON itself leaves some control
+/// characters in its strings as they are.
+pub(crate) fn json(value: &Value) -> String {
+    escape(&format!("{value:#}"))
+}
+
+/// The same on one line.
+pub(crate) fn json_line(value: &Value) -> String {
+    escape(&value.to_string()) + "\n"
+}
+
+fn escape(json: &str) -> String {
+    let escaped = |c: char| match c {
+        c if c.is_control() && c != '\n' => format!("\\u{:04x}", u32::from(c)),
+        c => c.to_string(),
+    };
+    json.chars().map(escaped).collect()
+}
+
 /// One line of a sink in the configuration.
 pub(crate) fn sink_line(sink: &SinkConfig) -> String {
     let streams: Vec<_> = sink.streams.iter().map(|stream| stream.as_str()).collect();
@@ -211,4 +230,20 @@ pub(crate) fn plugin_report(report: &PluginReport) -> String {
         None => line("settings schema", "none"),
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::{json as pretty, json_line};
+
+    #[test]
+    fn json_has_no_control_characters_and_is_the_same_value() {
+        let value = json!({ "a\u{9b}": ["\u{1b}[2J\u{7f}\u{85}\n", 1, "ünïcode"] });
+        assert_eq!(json_line(&value).lines().count(), 1);
+        let text = pretty(&value);
+        assert!(!text.contains(|c: char| c.is_control() && c != '\n'), "{text:?}");
+        assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), value);
+    }
 }

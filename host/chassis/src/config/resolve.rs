@@ -245,12 +245,12 @@ impl Resolver<'_> {
         let path = |path: &Option<String>| {
             path.as_ref().filter(|path| !path.is_empty()).map(PathBuf::from)
         };
-        ListenConfig {
-            http,
-            socket: path(&listen.socket),
-            admin: path(&listen.admin),
-            token_file: path(&listen.token_file),
+        let (socket, admin) = (path(&listen.socket), path(&listen.admin));
+        if admin.is_some() && admin == socket {
+            let message = "expected another path than that of `listen.socket`".to_owned();
+            self.wrong(&KeyPath::of(["listen"]).key("admin"), message);
         }
+        ListenConfig { http, socket, admin, token_file: path(&listen.token_file) }
     }
 
     fn check_journal_bytes(&mut self, at: &KeyPath, bytes: NonZeroU64) {

@@ -9,7 +9,7 @@ use wasink::config::Config;
 use crate::daemon::Daemon;
 use crate::exit::{Exit, Failure};
 use crate::out;
-use crate::state;
+use crate::{show, state};
 
 /// How often a status that is watched is asked for.
 const REFRESH: Duration = Duration::from_secs(1);
@@ -21,7 +21,7 @@ pub(super) fn run(config: &Config, watch: bool, as_json: bool) -> Result<Exit, F
     let daemon = Daemon::of(config)?;
     if !watch {
         let status = daemon.get("/v1/status")?;
-        let text = if as_json { format!("{status:#}") } else { state::status(&status, None) };
+        let text = if as_json { show::json(&status) } else { state::status(&status, None) };
         out::print(&text)?;
         return Ok(Exit::Success);
     }
@@ -30,7 +30,7 @@ pub(super) fn run(config: &Config, watch: bool, as_json: bool) -> Result<Exit, F
     loop {
         let (now, status) = (Instant::now(), daemon.get("/v1/status")?);
         let earlier = before.as_ref().map(|(at, status)| (status, now.duration_since(*at)));
-        let text = if as_json { format!("{status}\n") } else { state::status(&status, earlier) };
+        let text = if as_json { show::json_line(&status) } else { state::status(&status, earlier) };
         if !out::offer(&format!("{clear}{text}"))? {
             return Ok(Exit::Success);
         }
