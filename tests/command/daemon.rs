@@ -1,6 +1,8 @@
 //! Commands that ask a running process: one that answers as it is told, and `wasink serve` itself.
 
 use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixListener;
 use std::process::Stdio;
 
 use serde_json::json;
@@ -249,7 +251,7 @@ fn a_running_service_tells_how_it_goes() {
     let head = format!("wasink {}, process {}\n", env!("CARGO_PKG_VERSION"), running.id());
     assert!(text.starts_with(&head), "{text}");
     assert!(text.contains("usage        accepted 2\n"), "{text}");
-    let sink = text.lines().find(|line| line.starts_with("usage        file ")).unwrap();
+    let sink = text.lines().find(|line| line.starts_with("  usage        file ")).unwrap();
     assert!(sink.ends_with("; working"), "{text}");
     let digest = status["sinks"].as_array().unwrap();
     let digest = digest.iter().find(|sink| sink["name"] == "usage").unwrap()["version"].clone();
@@ -313,6 +315,36 @@ fn a_socket_that_a_killed_service_left_behind_is_nobody_and_is_taken_over() {
     operator.says("status").expect(0);
     running.signal("TERM");
     running.end().expect(143);
+}
+
+#[test]
+fn what_listens_there_and_is_no_wasink_is_told_apart_from_one_that_refuses() {
+    let operator = Operator::new();
+    operator.write("wasink-data/anything", "");
+    let listener = UnixListener::bind(operator.path(SOCKET)).unwrap();
+    for (said, word) in [
+        ("", "it broke off, and whether it has done anything is not known"),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{}", "its length is not what it says"),
+        ("SSH-2.0-OpenSSH\r\n", "invalid HTTP version"),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n{", "EOF while parsing"),
+    ] {
+        let ended = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut request = Vec::new();
+                while !request.ends_with(b"\r\n\r\n") {
+                    let mut byte = [0];
+                    stream.read_exact(&mut byte).unwrap();
+                    request.push(byte[0]);
+                }
+                stream.write_all(said.as_bytes()).unwrap();
+            });
+            operator.says("reload")
+        });
+        let ended = ended.expect(1);
+        assert!(ended.stderr.contains("gave no answer that can be read"), "{ended:?}");
+        assert!(ended.stderr.contains(word), "{ended:?}");
+    }
 }
 
 #[test]

@@ -46,6 +46,15 @@ pub(crate) enum DaemonError {
         /// What the system says.
         source: io::Error,
     },
+    /// It does not answer.
+    #[error(
+        "the wasink that listens on `{}` gave no answer in {} seconds",
+        .path.display(), PATIENCE.as_secs()
+    )]
+    Slow {
+        /// The socket.
+        path: PathBuf,
+    },
     /// It does not speak as it should.
     #[error("what listens on `{}` gave no answer that can be read: {what}", .path.display())]
     Strange {
@@ -116,7 +125,13 @@ impl Daemon {
         body: Option<&Value>,
         patience: Option<Duration>,
     ) -> Result<Value, DaemonError> {
-        let fail = |source| DaemonError::Io { path: self.path.clone(), source };
+        let fail = |source: io::Error| match source.kind() {
+            // A read or a write that takes too long is told as one that would block.
+            ErrorKind::WouldBlock | ErrorKind::TimedOut => {
+                DaemonError::Slow { path: self.path.clone() }
+            }
+            _ => DaemonError::Io { path: self.path.clone(), source },
+        };
         let mut stream = self.connect()?;
         stream.set_read_timeout(patience).map_err(fail)?;
         stream.set_write_timeout(Some(PATIENCE)).map_err(fail)?;

@@ -63,11 +63,17 @@ pub(crate) fn status(now: &Value, earlier: Option<(&Value, Duration)>) -> String
     if now.get("wasink").is_some() {
         lines.push_str(&format!("wasink {}, process {}\n", text(now, "wasink"), count(now, "pid")));
     }
+    let heading =
+        |of: &str| if list(now, of).is_empty() { String::new() } else { format!("{of}\n") };
+    lines.push_str(&heading("streams"));
     for stream in list(now, "streams") {
         let name = stream.get("stream").unwrap_or(&Value::Null);
         let before = earlier.and_then(|(before, _)| find(list(before, "streams"), "stream", name));
-        let mut line =
-            format!("{:12} accepted {}", text(stream, "stream"), number(count(stream, "accepted")));
+        let mut line = format!(
+            "  {:12} accepted {}",
+            text(stream, "stream"),
+            number(count(stream, "accepted"))
+        );
         let accepted = before.map(|before| count(before, "accepted"));
         line.push_str(&rate(count(stream, "accepted"), accepted, elapsed));
         let dropped = ["dropped_full", "dropped_closed", "dropped_misplaced", "dropped_too_large"];
@@ -84,6 +90,7 @@ pub(crate) fn status(now: &Value, earlier: Option<(&Value, Duration)>) -> String
         lines.push_str(&line);
         lines.push('\n');
     }
+    lines.push_str(&heading("sinks"));
     for sink in list(now, "sinks") {
         let name = sink.get("name").unwrap_or(&Value::Null);
         let before = earlier.and_then(|(before, _)| find(list(before, "sinks"), "name", name));
@@ -99,13 +106,13 @@ fn sink(sink: &Value, before: Option<&Value>, elapsed: Duration) -> String {
     }
     let state = because(state, sink);
     let plugin = format!("{} {}", text(sink, "plugin"), version(sink.get("version")));
-    let mut lines = format!("{:12} {plugin}; {state}\n", text(sink, "name"));
+    let mut lines = format!("  {:12} {plugin}; {state}\n", text(sink, "name"));
     for lane in list(sink, "lanes") {
         let stream = lane.get("stream").unwrap_or(&Value::Null);
         let before = before.and_then(|before| find(list(before, "lanes"), "stream", stream));
         let delivered = |lane: &Value| count(lane, "delivered") + count(lane, "duplicate");
         let mut line =
-            format!("  {:10} {} delivered", text(lane, "stream"), number(delivered(lane)));
+            format!("    {:10} {} delivered", text(lane, "stream"), number(delivered(lane)));
         line.push_str(&rate(delivered(lane), before.map(delivered), elapsed));
         let others = [
             ("pending", count(lane, "pending")),
@@ -216,8 +223,10 @@ mod tests {
         assert_eq!(
             status(&at(5000, 999), None),
             "wasink 0.1.0, process 7\n\
+             streams\n  \
              usage        accepted 5,000, 3 turned away; full: `billing` is slow\n\
-             billing      http 1.0.0 001122334455; retrying (3): no \\u{1b}[2J route\n  \
+             sinks\n  \
+             billing      http 1.0.0 001122334455; retrying (3): no \\u{1b}[2J route\n    \
              usage      1,000 delivered, 4,000 pending, 5 refused, 9 tried again\n"
         );
         let (before, now) = (at(5000, 999), at(5500, 1999));

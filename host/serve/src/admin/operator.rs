@@ -111,7 +111,7 @@ pub enum Target {
     Directory,
     /// This file. The path is absolute.
     File(PathBuf),
-    /// What had this version, or a digest that begins so, before.
+    /// What had this version before, or a digest that begins so, with or without its `sha256:`.
     Version(String),
 }
 
