@@ -7,7 +7,9 @@ mod support;
 mod command {
     mod configuration;
     mod crash;
+    mod daemon;
     mod dead;
+    mod desk;
     mod failure;
     mod flow;
     mod full;

@@ -7,15 +7,25 @@ use super::operator::Operator;
 /// As in `cargo xtask bless`.
 const BLESS: &str = "WASINK_BLESS";
 
-const COMMANDS: [&str; 23] = [
+const COMMANDS: [&str; 33] = [
     "",
     "run",
     "serve",
+    "status",
+    "reload",
     "check",
     "config",
     "plugins",
     "plugins list",
     "plugins inspect",
+    "plugins swap",
+    "plugins rollback",
+    "plugins history",
+    "trial",
+    "trial start",
+    "trial report",
+    "trial promote",
+    "trial abort",
     "journal",
     "journal inspect",
     "journal verify",

@@ -145,6 +145,8 @@ pub struct ListenConfig {
     pub http: Option<SocketAddr>,
     /// Over HTTP on a Unix socket.
     pub socket: Option<PathBuf>,
+    /// For whoever asks or changes a running process, on a Unix socket.
+    pub admin: Option<PathBuf>,
     /// The file with the token that requests over TCP must carry.
     pub token_file: Option<PathBuf>,
 }

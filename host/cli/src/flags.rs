@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -78,6 +79,19 @@ pub(crate) enum Command {
     Run(Run),
     /// Take records over HTTP and deliver them, until a signal comes
     Serve(Serve),
+    /// Show how a running `wasink serve` is doing
+    Status {
+        /// Show it anew each second, until Ctrl-C
+        #[arg(long)]
+        watch: bool,
+        #[command(flatten)]
+        json: Json,
+    },
+    /// Have a running `wasink serve` read its configuration again
+    Reload {
+        #[command(flatten)]
+        json: Json,
+    },
     /// Check the configuration and every plugin that it names, without starting anything
     Check {
         #[command(flatten)]
@@ -91,10 +105,15 @@ pub(crate) enum Command {
         #[command(flatten)]
         json: Json,
     },
-    /// Look at plugins
+    /// Look at plugins, and exchange them while wasink runs
     Plugins {
         #[command(subcommand)]
         command: Plugins,
+    },
+    /// Try another version of a plugin beside the one in charge, while wasink runs
+    Trial {
+        #[command(subcommand)]
+        command: Trial,
     },
     /// Look at the journals, and mend them
     Journal {
@@ -340,6 +359,111 @@ pub(crate) enum Plugins {
         #[command(flatten)]
         json: Json,
     },
+    /// Put another version in charge, while wasink runs
+    Swap {
+        /// The plugin
+        #[arg(value_parser = plugin_name)]
+        name: String,
+        /// A file, or what had this version or digest before [default: what the plugin directory has]
+        #[arg(value_name = "FILE|VERSION")]
+        to: Option<String>,
+        #[command(flatten)]
+        json: Json,
+    },
+    /// Put the version before in charge again, while wasink runs
+    Rollback {
+        /// The plugin
+        #[arg(value_parser = plugin_name)]
+        name: String,
+        #[command(flatten)]
+        json: Json,
+    },
+    /// Show what happened to plugins, the newest last
+    History {
+        /// Only to this one
+        #[arg(value_parser = plugin_name)]
+        name: Option<String>,
+        /// At most so much
+        #[arg(long, value_name = "COUNT", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        limit: u32,
+        #[command(flatten)]
+        json: Json,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Trial {
+    /// Begin one
+    Start(TrialStart),
+    /// Show how it goes, or went
+    Report {
+        /// The plugin
+        #[arg(value_parser = plugin_name)]
+        name: String,
+        #[command(flatten)]
+        json: Json,
+    },
+    /// Put the version on trial in charge
+    Promote {
+        /// The plugin
+        #[arg(value_parser = plugin_name)]
+        name: String,
+        #[command(flatten)]
+        json: Json,
+    },
+    /// End it; the version in charge goes on
+    Abort {
+        /// The plugin
+        #[arg(value_parser = plugin_name)]
+        name: String,
+        #[command(flatten)]
+        json: Json,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TrialStart {
+    /// The plugin
+    #[arg(value_parser = plugin_name)]
+    pub(crate) name: String,
+    #[command(flatten)]
+    pub(crate) kind: TrialKind,
+    /// Try this file, or what had this version or digest before [default: what the plugin directory
+    /// has]
+    #[arg(long, value_name = "FILE|VERSION")]
+    pub(crate) to: Option<String>,
+    /// End it after so many records
+    #[arg(long, value_name = "COUNT")]
+    pub(crate) records: Option<NonZeroU64>,
+    /// End it after so many failures
+    #[arg(long, value_name = "COUNT")]
+    pub(crate) failures: Option<NonZeroU64>,
+    #[command(flatten)]
+    pub(crate) json: Json,
+}
+
+/// How a version is tried: exactly one of these.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct TrialKind {
+    /// Show it copies of the records; what it does with them does not count
+    #[arg(long)]
+    pub(crate) shadow: bool,
+    /// Give it this part of the records for real, as in `0.05`
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    pub(crate) canary: Option<f64>,
+}
+
+/// A part of the records.
+fn share(text: &str) -> Result<f64, String> {
+    let share = text.parse().ok().filter(|share| *share > 0.0 && *share < 1.0);
+    share.ok_or_else(|| "a share is a number above 0 and below 1, as in `0.05`".to_owned())
+}
+
+/// The name of a plugin.
+fn plugin_name(text: &str) -> Result<String, String> {
+    let name = wasink::config::PluginName::new(text).map_err(|error| error.to_string())?;
+    Ok(name.to_string())
 }
 
 /// A duration as in the configuration: `500ms`, `30s`, `2m`.

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 mod commands;
+mod daemon;
 mod exit;
 mod flags;
 mod input;
@@ -12,6 +13,7 @@ mod out;
 mod screen;
 mod show;
 mod signals;
+mod state;
 
 fn main() -> ExitCode {
     let flags = flags::Flags::parse();

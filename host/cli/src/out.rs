@@ -12,6 +12,15 @@ use crate::exit::Failure;
 ///
 /// Where standard output can't be written to for another reason.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
+    offer(text).map(drop)
+}
+
+/// Prints as [`print`] does, and says whether there is still somebody who reads it.
+///
+/// # Errors
+///
+/// As for [`print`].
+pub(crate) fn offer(text: &str) -> Result<bool, Failure> {
     let end = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
     let mut stdout = io::stdout().lock();
     let mut write = || {
@@ -20,10 +29,11 @@ pub(crate) fn print(text: &str) -> Result<(), Failure> {
         stdout.flush()
     };
     match write() {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => {
             Err(anyhow::Error::new(error).context("can't write to standard output").into())
         }
-        _ => Ok(()),
+        Ok(()) => Ok(true),
     }
 }
 

@@ -9,6 +9,7 @@ use wasink::{PluginFile, PluginReport, PluginSource, SinkState, SinkStatus, Stat
 
 use crate::exit::Exit;
 use crate::input::Counts;
+use crate::state;
 
 /// A number with its thousands parted.
 pub(crate) fn number(number: u64) -> String {
@@ -37,6 +38,25 @@ pub(crate) fn printable(text: &str) -> String {
         if c.is_control() { c.escape_default().to_string() } else { c.to_string() }
     };
     text.chars().map(escaped).collect()
+}
+
+/// JSON for programs, which a terminal does not act on either: JSON itself leaves some control
+/// characters in its strings as they are.
+pub(crate) fn json(value: &Value) -> String {
+    escape(&format!("{value:#}"))
+}
+
+/// The same on one line.
+pub(crate) fn json_line(value: &Value) -> String {
+    escape(&value.to_string()) + "\n"
+}
+
+fn escape(json: &str) -> String {
+    let escaped = |c: char| match c {
+        c if c.is_control() && c != '\n' => format!("\\u{:04x}", u32::from(c)),
+        c => c.to_string(),
+    };
+    json.chars().map(escaped).collect()
 }
 
 /// One line of a sink in the configuration.
@@ -139,11 +159,15 @@ impl Summary<'_> {
 
 type Reported = (Result<PluginReport, PluginError>, PluginFile);
 
-/// All plugins, a line each.
-pub(crate) fn plugin_table(reports: &[Reported]) -> String {
+/// All plugins, a line each, with what of them a running process has in charge where there is one.
+pub(crate) fn plugin_table(reports: &[Reported], in_charge: Option<&Value>) -> String {
     let mut text = String::new();
     for (report, file) in reports {
         let name = file.name.to_string();
+        let charge = in_charge.map_or_else(String::new, |answer| {
+            let charge = state::in_charge(answer, &name).map(state::charge);
+            format!("{:24} ", charge.unwrap_or_else(|| "-".to_owned()))
+        });
         match report {
             Ok(report) => {
                 let (version, summary) = match &report.description {
@@ -152,11 +176,12 @@ pub(crate) fn plugin_table(reports: &[Reported]) -> String {
                 };
                 let world = report.inspection.world.to_string();
                 let (version, summary) = (printable(version), printable(summary));
-                text.push_str(&format!("{name:16} {version:8} {world:12} {summary}\n"));
+                text.push_str(&format!("{name:16} {charge}{version:8} {world:12} {summary}\n"));
                 text.push_str(&format!("{:16} {}\n", "", source(&file.source)));
             }
             Err(error) => {
-                text.push_str(&format!("{name:16} unusable: {}\n", printable(&error.to_string())));
+                let error = printable(&error.to_string());
+                text.push_str(&format!("{name:16} {charge}unusable: {error}\n"));
             }
         }
     }
@@ -205,4 +230,20 @@ pub(crate) fn plugin_report(report: &PluginReport) -> String {
         None => line("settings schema", "none"),
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::{json as pretty, json_line};
+
+    #[test]
+    fn json_has_no_control_characters_and_is_the_same_value() {
+        let value = json!({ "a\u{9b}": ["\u{1b}[2J\u{7f}\u{85}\n", 1, "ünïcode"] });
+        assert_eq!(json_line(&value).lines().count(), 1);
+        let text = pretty(&value);
+        assert!(!text.contains(|c: char| c.is_control() && c != '\n'), "{text:?}");
+        assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), value);
+    }
 }

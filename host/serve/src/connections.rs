@@ -28,10 +28,21 @@ pub(crate) enum Listener {
     Unix(UnixListener),
 }
 
+/// Who may speak to a listener of this process.
+#[derive(Clone)]
+pub(crate) enum Admits {
+    /// Everybody who can connect.
+    All,
+    /// Processes of the users that this says; the others get what this answers. Only on a Unix
+    /// socket is it known who connects: over TCP nobody is admitted.
+    Users(fn(u32) -> bool, Router),
+}
+
 /// What all connections of a listener share.
 #[derive(Clone)]
 pub(crate) struct Connections {
     pub(crate) router: Router,
+    pub(crate) admits: Admits,
     pub(crate) limits: Limits,
     pub(crate) logger: Arc<dyn Logger>,
     /// Becomes true when the server ends.
@@ -81,11 +92,13 @@ impl Connections {
             Ok(Stream::Tcp(stream)) => {
                 // Answers are written in one piece: waiting to fill a packet gains nothing.
                 drop(stream.set_nodelay(true));
-                tokio::spawn(self.clone().serve(stream, place));
+                tokio::spawn(self.clone().serve(stream, None, place));
                 Ok(())
             }
             Ok(Stream::Unix(stream)) => {
-                tokio::spawn(self.clone().serve(stream, place));
+                // Who cannot be told is a stranger.
+                let user = stream.peer_cred().ok().map(|peer| peer.uid());
+                tokio::spawn(self.clone().serve(stream, user, place));
                 Ok(())
             }
             Err(error) => match error.kind() {
@@ -96,13 +109,18 @@ impl Connections {
         }
     }
 
-    /// Serves one connection.
+    /// Serves one connection, of this user where that is known.
     async fn serve(
         self,
         stream: impl AsyncRead + AsyncWrite + Send + 'static,
+        user: Option<u32>,
         place: Option<OwnedSemaphorePermit>,
     ) {
-        let Self { router, limits, mut ending, .. } = self;
+        let Self { router, admits, limits, mut ending, .. } = self;
+        let router = match admits {
+            Admits::Users(admits, strangers) if !user.is_some_and(admits) => strangers,
+            _ => router,
+        };
         let mut stream = TimeoutStream::new(stream);
         stream.set_write_timeout(Some(limits.write_timeout));
         let stream = TokioIo::new(Box::pin(stream));

@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-/// Why a [`Server`](crate::Server) did not start. Nothing is left listening then.
+/// Why a [`Server`](crate::Server) or an [`AdminServer`](crate::AdminServer) did not start. Nothing is left listening then.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServeError {
@@ -36,6 +36,16 @@ pub enum ServeError {
         path: PathBuf,
         /// What the system says.
         source: io::Error,
+    },
+    /// The system takes only so much of a path for a socket.
+    #[error(
+        "the path of the socket `{path}` has {} bytes, which is more than the system takes: choose \
+         a shorter one, or one that is relative to the working directory",
+        .path.as_os_str().len()
+    )]
+    SocketPath {
+        /// The socket.
+        path: PathBuf,
     },
     /// Somebody listens there.
     #[error("another process listens on the socket `{path}`: stop it, or choose another path")]

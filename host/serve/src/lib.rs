@@ -18,10 +18,14 @@
 //! the process, so ids under a key are made from the key, the stream, the body and the index: a
 //! request that is appended twice has the same ids twice, and receivers know the duplicates. Such
 //! ids do not sort by time.
+//!
+//! **Operators.** An [`AdminServer`] listens on a Unix socket of its own, and lets an [`Operator`] do
+//! what it is asked for: tell how it goes, exchange plugins, settle what sinks could not.
 
 mod limits;
 mod token;
 
+mod admin;
 mod answer;
 mod body;
 mod connections;
@@ -31,6 +35,7 @@ mod fault;
 mod form;
 mod guard;
 mod keys;
+mod life;
 mod linger;
 mod post;
 mod problem;
@@ -39,6 +44,8 @@ mod routes;
 mod server;
 mod socket;
 
+pub use admin::AdminServer;
+pub use admin::operator::{Operator, Refusal, RefusalKind, Target, Trial, TrialKind, Verdict};
 pub use door::{Appending, Door, Recorders};
 pub use error::{ServeError, TokenError};
 pub use limits::Limits;

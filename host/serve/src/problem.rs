@@ -6,6 +6,7 @@ use axum::http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHE
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::answer::Answer;
 
@@ -31,16 +32,20 @@ macro_rules! kinds {
 
 kinds! {
     BadBody = "bad-body" BAD_REQUEST "The body could not be read",
+    BadQuery = "bad-query" BAD_REQUEST "The query could not be read",
     BadKey = "bad-idempotency-key" BAD_REQUEST "The idempotency key is not one",
     Rejected = "records-rejected" BAD_REQUEST "No record was taken",
     Unauthorized = "unauthorized" UNAUTHORIZED "A token is required",
     Forbidden = "forbidden" FORBIDDEN "The request seems to come from a web page",
+    Stranger = "stranger" FORBIDDEN "Another user asks",
     NotFound = "not-found" NOT_FOUND "There is nothing here",
     UnknownStream = "unknown-stream" NOT_FOUND "There is no such stream",
     NoSink = "no-sink" NOT_FOUND "No sink takes the stream",
+    Unknown = "unknown" NOT_FOUND "There is no such thing",
     Method = "method-not-allowed" METHOD_NOT_ALLOWED "The method is not allowed here",
     Timeout = "timeout" REQUEST_TIMEOUT "The body took too long",
     KeyInUse = "idempotency-key-in-use" CONFLICT "The same request is under way",
+    Conflict = "conflict" CONFLICT "Something else is under way",
     TooLarge = "too-large" PAYLOAD_TOO_LARGE "The body is too large",
     TooMany = "too-many-records" PAYLOAD_TOO_LARGE "There are too many records",
     RecordTooLarge = "record-too-large" PAYLOAD_TOO_LARGE "A record is too large",
@@ -48,12 +53,15 @@ kinds! {
     Encoding = "content-encoding" UNSUPPORTED_MEDIA_TYPE "The content encoding is not taken",
     KeyReused = "idempotency-key-reused" UNPROCESSABLE_ENTITY
         "The idempotency key belongs to another request",
+    Invalid = "invalid" UNPROCESSABLE_ENTITY "This can not be done",
     Full = "full" TOO_MANY_REQUESTS "The stream is full",
     Busy = "busy" SERVICE_UNAVAILABLE "Too much is being received",
     Unavailable = "unavailable" SERVICE_UNAVAILABLE "Records can not be kept",
     Closed = "closed" SERVICE_UNAVAILABLE "The stream is closed",
     NotReady = "not-ready" SERVICE_UNAVAILABLE "Not ready",
+    Failed = "failed" INTERNAL_SERVER_ERROR "It was tried, and failed",
     Internal = "internal" INTERNAL_SERVER_ERROR "An error of wasink itself",
+    Unsupported = "unsupported" NOT_IMPLEMENTED "This process can not do that",
 }
 
 /// What is wrong with a request, or with the server.
@@ -63,16 +71,22 @@ pub(crate) struct Problem {
     detail: String,
     headers: Vec<(HeaderName, HeaderValue)>,
     answer: Option<Box<Answer>>,
+    operation: Option<Box<Value>>,
 }
 
 impl Problem {
     pub(crate) fn new(kind: Kind, detail: impl Into<String>) -> Self {
-        Self { kind, detail: detail.into(), headers: Vec::new(), answer: None }
+        Self { kind, detail: detail.into(), headers: Vec::new(), answer: None, operation: None }
     }
 
     /// Adds what became of the records.
     pub(crate) fn with_answer(self, answer: Answer) -> Self {
         Self { answer: Some(Box::new(answer)), ..self }
+    }
+
+    /// Adds the operation that is under way.
+    pub(crate) fn with_operation(self, operation: Value) -> Self {
+        Self { operation: Some(Box::new(operation)), ..self }
     }
 
     /// Adds when to try again: whole seconds, at least one.
@@ -101,6 +115,17 @@ impl Problem {
     }
 }
 
+#[cfg(test)]
+impl Problem {
+    pub(crate) fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    pub(crate) fn detail(&self) -> &str {
+        &self.detail
+    }
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         #[derive(Serialize)]
@@ -111,6 +136,8 @@ impl IntoResponse for Problem {
             detail: &'a str,
             #[serde(flatten)]
             answer: Option<&'a Answer>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            operation: Option<&'a Value>,
         }
 
         let (name, status, title) = self.kind.parts();
@@ -120,6 +147,7 @@ impl IntoResponse for Problem {
             status: status.as_u16(),
             detail: &self.detail,
             answer: self.answer.as_deref(),
+            operation: self.operation.as_deref(),
         };
         let mut response = (status, to_json(&details)).into_response();
         let headers = response.headers_mut();

@@ -4,18 +4,15 @@ use std::fmt;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
-use tokio::runtime::Runtime;
-use tokio::sync::{mpsc, watch};
 use wasink_chassis::logger::{Level, Line, Logger, TracingLogger};
 use wasink_record::{Clock, SystemClock};
 
-use crate::connections::{Connections, Listener};
+use crate::connections::{Admits, Listener};
 use crate::door::Door;
 use crate::guard::Guard;
-use crate::linger::UnderWay;
+use crate::life::Life;
 use crate::routes::{App, routes};
 use crate::{Limits, ServeError, Token, socket};
 
@@ -73,14 +70,9 @@ impl fmt::Debug for Parts {
 ///
 /// Dropped without [`stop`](Self::stop) it ends at once, whatever is under way.
 pub struct Server {
+    life: Life,
     http: Option<SocketAddr>,
     socket: Option<socket::Name>,
-    logger: Arc<dyn Logger>,
-    ending: watch::Sender<bool>,
-    /// Ends when all that is under way has ended.
-    ended: Option<mpsc::Receiver<()>>,
-    under_way: Arc<UnderWay>,
-    runtime: Option<Runtime>,
 }
 
 impl Server {
@@ -92,29 +84,11 @@ impl Server {
     /// the system refuses the address or the socket. Nothing is left listening then.
     pub fn start(listen: &Listen, limits: Limits, parts: &Parts) -> Result<Self, ServeError> {
         let guard = guard(listen)?;
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(WORKERS)
-            .thread_name("wasink-http")
-            .enable_io()
-            .enable_time()
-            .build()
-            .map_err(ServeError::System)?;
-        let (ending, watched) = watch::channel(false);
-        let (alive, ended) = mpsc::channel(1);
-        let mut server = Self {
-            http: None,
-            socket: None,
-            logger: parts.logger.clone(),
-            ending,
-            ended: Some(ended),
-            under_way: Arc::default(),
-            runtime: None,
-        };
-        let handle = runtime.handle().clone();
-        server.runtime = Some(runtime);
+        let (life, alive) = Life::begin("wasink-http", WORKERS, parts.logger.clone())?;
+        let mut server = Self { life, http: None, socket: None };
         let mut listeners = Vec::new();
         {
-            let _within = handle.enter();
+            let _within = server.life.handle().enter();
             if let Some(address) = listen.http {
                 let (listener, address) =
                     bind(address).map_err(|source| ServeError::Address { address, source })?;
@@ -129,15 +103,10 @@ impl Server {
         }
         let app = App::new(parts, limits.clone(), alive);
         for (listener, guard) in listeners {
-            let connections = Connections {
-                router: routes(app.clone(), guard, server.under_way.clone()),
-                limits: limits.clone(),
-                logger: parts.logger.clone(),
-                ending: watched.clone(),
-            };
-            handle.spawn(connections.accept(listener));
+            let router = routes(app.clone(), guard, server.life.under_way());
+            server.life.serve(listener, Admits::All, router, limits.clone());
         }
-        server.tell();
+        server.tell(&*parts.logger);
         Ok(server)
     }
 
@@ -155,49 +124,20 @@ impl Server {
     /// when they have or `deadline` is over. Returns the number of requests that got no answer.
     ///
     /// Blocks. Records of a request without an answer may have been taken all the same.
-    pub fn stop(mut self, deadline: Duration) -> usize {
-        self.ending.send_replace(true);
-        let (Some(runtime), Some(mut ended)) = (self.runtime.take(), self.ended.take()) else {
-            return 0;
-        };
-        let (tell, told) = sync_channel(1);
-        runtime.spawn(async move {
-            // Nothing is ever sent; it ends when the last sender is gone.
-            ended.recv().await;
-            let _told_in_time = tell.try_send(());
-        });
-        let in_time = told.recv_timeout(deadline).is_ok();
-        let cut = if in_time { 0 } else { self.under_way.count() };
-        runtime.shutdown_background();
-        if cut > 0 {
-            self.logger.log(&Line {
-                level: Level::Warn,
-                sink: None,
-                message: "stopped with requests that have no answer",
-                fields: &[("requests".to_owned(), u64::try_from(cut).unwrap_or(u64::MAX).into())],
-            });
-        }
-        cut
+    pub fn stop(self, deadline: Duration) -> usize {
+        self.life.end(deadline)
     }
 
-    fn tell(&self) {
+    fn tell(&self, logger: &dyn Logger) {
         let address = self.http.map(|address| format!("http://{address}"));
         let socket = self.socket().map(|path| path.display().to_string());
         for place in address.into_iter().chain(socket) {
-            self.logger.log(&Line {
+            logger.log(&Line {
                 level: Level::Info,
                 sink: None,
                 message: "listening",
                 fields: &[("address".to_owned(), place.into())],
             });
-        }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
         }
     }
 }

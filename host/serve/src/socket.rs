@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{SocketAddr, UnixStream};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, fchmod};
@@ -42,6 +42,9 @@ impl Drop for Name {
 /// Listens on a new socket. Has to be called within the runtime.
 pub(crate) fn listen(path: &Path) -> Result<(UnixListener, Name), ServeError> {
     let fail = |source| ServeError::Socket { path: path.to_owned(), source };
+    if SocketAddr::from_pathname(path).is_err() {
+        return Err(ServeError::SocketPath { path: path.to_owned() });
+    }
     make_way(path)?;
     let socket = UnixSocket::new_stream().map_err(fail)?;
     // On Linux the file is made with the mode that the socket has, so at no moment can others

@@ -7,6 +7,7 @@
 )]
 
 mod serve {
+    mod admin;
     mod chassis;
     mod client;
     mod document;

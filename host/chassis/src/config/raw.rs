@@ -188,6 +188,11 @@ pub(super) struct Listen {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String")]
     pub(super) socket: Option<String>,
+    /// Path of a Unix socket for the commands that ask or change a running `wasink serve`, for this
+    /// user alone. `<data_dir>/admin.sock` where it is left out; the empty string: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
+    pub(super) admin: Option<String>,
     /// A file that holds the token which HTTP requests must carry, at least 16 bytes; nobody else may
     /// be able to read it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -197,7 +202,7 @@ pub(super) struct Listen {
 
 impl Default for Listen {
     fn default() -> Self {
-        Self { http: HTTP.to_owned(), socket: None, token_file: None }
+        Self { http: HTTP.to_owned(), socket: None, admin: None, token_file: None }
     }
 }
 

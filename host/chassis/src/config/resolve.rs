@@ -126,6 +126,7 @@ fn complete(raw: &mut raw::Config) {
         FILE_PLUGIN.clone_into(&mut raw.metering.backend);
     }
     raw.listen.socket.get_or_insert_with(|| text(&data_dir.join("wasink.sock")));
+    raw.listen.admin.get_or_insert_with(|| text(&data_dir.join("admin.sock")));
     let most = raw.journal.bytes;
     raw.metering.max_pending.get_or_insert(most);
     raw.usage.max_pending.get_or_insert(most);
@@ -259,7 +260,12 @@ impl Resolver<'_> {
         let path = |path: &Option<String>| {
             path.as_ref().filter(|path| !path.is_empty()).map(PathBuf::from)
         };
-        ListenConfig { http, socket: path(&listen.socket), token_file: path(&listen.token_file) }
+        let (socket, admin) = (path(&listen.socket), path(&listen.admin));
+        if admin.is_some() && admin == socket {
+            let message = "expected another path than that of `listen.socket`".to_owned();
+            self.wrong(&KeyPath::of(["listen"]).key("admin"), message);
+        }
+        ListenConfig { http, socket, admin, token_file: path(&listen.token_file) }
     }
 
     fn check_journal_bytes(&mut self, at: &KeyPath, bytes: NonZeroU64) {

@@ -3,17 +3,21 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use serde_json::json;
+use serde_json::{Value, json};
 use wasink::config::Config;
 use wasink::journal::{DeadLetter, Offline};
 use wasink::record::{Clock as _, Stream, SystemClock};
 
-use super::journals;
+use super::journals::{self, Lock};
+use crate::daemon::{Daemon, DaemonError};
 use crate::exit::{Exit, Failure};
 use crate::flags::{Dead, DeadFilter};
 use crate::out;
 use crate::screen::Screen;
-use crate::show;
+use crate::{show, state};
+
+/// Letters that a running process is told of at once; it takes twice as many.
+const AT_ONCE: usize = 50_000;
 
 pub(super) fn run(config: &Config, command: &Dead) -> Result<Exit, Failure> {
     match command {
@@ -165,17 +169,37 @@ fn replay(config: &Config, filter: &DeadFilter, as_json: bool) -> Result<Exit, F
             );
             return Err(Failure::new(Exit::Config, error));
         };
-        // While another process has the journal open, that one writes its notes.
-        let mending = journal.lock().with_context(place)?;
-        let replayed = wasink::replay(config, screen.clone(), known, letters)?;
-        mending.resolve(&sink, &replayed.resolved, SystemClock.now()).with_context(place)?;
-        resolved += replayed.resolved.len() as u64;
-        for (letter, reason) in replayed.refused {
-            if !as_json {
-                let reason = show::printable(&reason);
-                out::complain(&format!("{stream} {sink} {}: {reason}", letter.id));
+        let mut again = Vec::new();
+        match journals::lock(config, &journal).with_context(place)? {
+            Lock::Ours(mending) => {
+                let replayed = wasink::replay(config, screen.clone(), known, letters)?;
+                let resolve = mending.resolve(&sink, &replayed.resolved, SystemClock.now());
+                resolve.with_context(place)?;
+                resolved += replayed.resolved.len() as u64;
+                again.extend(
+                    replayed
+                        .refused
+                        .into_iter()
+                        .map(|(letter, reason)| (letter.id.to_string(), reason)),
+                );
             }
-            refused.push(json!({ "sink": sink, "id": letter.id, "reason": reason }));
+            Lock::Theirs(daemon) => {
+                for answer in ask(&daemon, "replay", &sink, stream, &letters)? {
+                    resolved += state::count(&answer, "delivered");
+                    let text = |one: &Value, key| {
+                        one.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
+                    };
+                    let refused = state::list(&answer, "refused").iter();
+                    again.extend(refused.map(|one| (text(one, "id"), text(one, "reason"))));
+                }
+            }
+        }
+        for (id, reason) in again {
+            if !as_json {
+                let (id, reason) = (show::printable(&id), show::printable(&reason));
+                out::complain(&format!("{stream} {sink} {id}: {reason}"));
+            }
+            refused.push(json!({ "sink": sink, "id": id, "reason": reason }));
         }
     }
     if as_json {
@@ -187,14 +211,39 @@ fn replay(config: &Config, filter: &DeadFilter, as_json: bool) -> Result<Exit, F
     Ok(if refused.is_empty() { Exit::Success } else { Exit::Input })
 }
 
+/// Has the process that has the journal open do something with these letters. Answers come in parts
+/// where there are very many.
+fn ask(
+    daemon: &Daemon,
+    what: &str,
+    sink: &str,
+    stream: Stream,
+    letters: &[DeadLetter],
+) -> Result<Vec<Value>, DaemonError> {
+    let path = format!("/v1/sinks/{sink}/dead/{what}");
+    let parts = letters.chunks(AT_ONCE).map(|letters| {
+        let positions: Vec<_> = letters.iter().map(|letter| letter.position).collect();
+        daemon.post(&path, Some(&json!({ "stream": stream, "positions": positions })))
+    });
+    parts.collect()
+}
+
 fn purge(config: &Config, filter: &DeadFilter, as_json: bool) -> Result<Exit, Failure> {
     let mut purged = 0;
     for Letters { stream, sink, letters, journal } in find(config, filter)? {
         let place = || format!("the journal of `{stream}`");
-        let positions: Vec<_> = letters.iter().map(|letter| letter.position).collect();
-        let mending = journal.lock().with_context(place)?;
-        let chosen = |letter: &DeadLetter| positions.contains(&letter.position);
-        purged += mending.purge(&sink, chosen).with_context(place)?;
+        match journals::lock(config, &journal).with_context(place)? {
+            Lock::Ours(mending) => {
+                let positions: Vec<_> = letters.iter().map(|letter| letter.position).collect();
+                let chosen = |letter: &DeadLetter| positions.contains(&letter.position);
+                purged += mending.purge(&sink, chosen).with_context(place)?;
+            }
+            Lock::Theirs(daemon) => {
+                for answer in ask(&daemon, "purge", &sink, stream, &letters)? {
+                    purged += state::count(&answer, "purged");
+                }
+            }
+        }
     }
     if as_json {
         out::print(&format!("{:#}", json!({ "purged": purged })))?;

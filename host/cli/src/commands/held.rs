@@ -6,10 +6,11 @@ use wasink::config::Config;
 use wasink::journal::Fate;
 use wasink::record::Timestamp;
 
-use super::journals;
+use super::journals::{self, Lock};
 use crate::exit::{Exit, Failure};
 use crate::flags::Held;
 use crate::out;
+use crate::state;
 
 pub(super) fn run(config: &Config, command: &Held) -> Result<Exit, Failure> {
     match command {
@@ -52,18 +53,36 @@ fn list(config: &Config, as_json: bool) -> Result<Exit, Failure> {
 
 fn end(config: &Config, sink: &str, fate: Option<Fate>) -> Result<Exit, Failure> {
     let mut any = false;
+    let mut tell = |stream: &str, first: u64, last: u64| {
+        any = true;
+        let what =
+            if fate.is_some() { "counted as delivered" } else { "will be handed over again" };
+        out::print(&format!("{stream} {sink}: positions {first} to {last} {what}\n"))
+    };
+    // A process that has one of the journals open is asked once, for all that it has.
+    let mut theirs = None;
     for (stream, journal) in journals::open(config, None)? {
         if !journal.sinks().context("can't read the journal")?.iter().any(|known| known == sink) {
             continue;
         }
         let place = || format!("the journal of `{stream}`");
-        let mending = journal.lock().with_context(place)?;
-        let Some(range) = mending.end_doubt(sink, fate).with_context(place)? else { continue };
-        any = true;
-        let what =
-            if fate.is_some() { "counted as delivered" } else { "will be handed over again" };
-        let (first, last) = (range.start, range.end - 1);
-        out::print(&format!("{stream} {sink}: positions {first} to {last} {what}\n"))?;
+        match journals::lock(config, &journal).with_context(place)? {
+            Lock::Ours(mending) => {
+                if let Some(range) = mending.end_doubt(sink, fate).with_context(place)? {
+                    tell(stream.as_str(), range.start, range.end - 1)?;
+                }
+            }
+            Lock::Theirs(daemon) => theirs = Some(daemon),
+        }
+    }
+    if let Some(daemon) = theirs {
+        let verdict = if fate.is_some() { "discard" } else { "resend" };
+        let body = json!({ "verdict": verdict });
+        let answer = daemon.post(&format!("/v1/sinks/{sink}/held"), Some(&body))?;
+        for ended in state::list(&answer, "ended") {
+            let last = state::count(ended, "to").saturating_sub(1);
+            tell(&state::text(ended, "stream"), state::count(ended, "from"), last)?;
+        }
     }
     if !any {
         out::print(&format!("nothing is in doubt at `{sink}`\n"))?;

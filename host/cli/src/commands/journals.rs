@@ -2,9 +2,10 @@
 
 use anyhow::Context as _;
 use wasink::config::Config;
-use wasink::journal::Offline;
+use wasink::journal::{Mending, Offline, OpenError};
 use wasink::record::Stream;
 
+use crate::daemon::Daemon;
 use crate::exit::Failure;
 use crate::flags::StreamName;
 
@@ -23,4 +24,27 @@ pub(super) fn open(
         journals.extend(opened.map(|journal| (stream, journal)));
     }
     Ok(journals)
+}
+
+/// Who may change a journal.
+pub(super) enum Lock<'a> {
+    /// This process, as long as it has this.
+    Ours(Mending<'a>),
+    /// The process that has it open: it has to be asked.
+    Theirs(Daemon),
+}
+
+/// Takes a journal's lock, or finds the process that has it.
+///
+/// # Errors
+///
+/// Where the journal can't be opened, or a process has it that can't be asked.
+pub(super) fn lock<'a>(config: &Config, journal: &'a Offline) -> Result<Lock<'a>, OpenError> {
+    match journal.lock() {
+        Err(OpenError::Locked) => {
+            let daemon = Daemon::of(config).ok().filter(Daemon::is_there);
+            Ok(Lock::Theirs(daemon.ok_or(OpenError::Locked)?))
+        }
+        locked => locked.map(Lock::Ours),
+    }
 }

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use serde_json::json;
 use wasink::config::Config;
 use wasink::logger::{Level, Line, Logger as _};
 use wasink::{Admission, Chassis, Status};
-use wasink_serve::{Limits, Listen, Parts, Recorders, Server, Token};
+use wasink_serve::{AdminServer, Limits, Listen, Parts, Recorders, Server, Token};
 
 use crate::commands::News;
 use crate::exit::{Exit, Failure};
@@ -19,6 +19,11 @@ use crate::screen::Screen;
 use crate::show;
 use crate::signals::{self, Signal};
 
+mod operator;
+
+/// How long an operation that an operator has asked for may go on once a signal has come.
+const ADMIN_GRACE: Duration = Duration::from_secs(1);
+
 pub(super) fn run(config: &Config, flags: &Serve) -> Result<Exit, Failure> {
     let listen = listen(config)?;
     let screen = Arc::new(Screen::new(config.log));
@@ -26,6 +31,7 @@ pub(super) fn run(config: &Config, flags: &Serve) -> Result<Exit, Failure> {
     let before = chassis.status();
     let (news, incoming) = sync_channel(4);
     signals::watch(news)?;
+    let admin = start_admin(config, &chassis, &screen)?;
     let server = start(&listen, config, &chassis, &screen)?;
 
     // The sender lives in the thread that watches for signals, which never ends.
@@ -37,6 +43,10 @@ pub(super) fn run(config: &Config, flags: &Serve) -> Result<Exit, Failure> {
     screen.log(&Line { level: Level::Warn, sink: None, message, fields: &[] });
     let deadline = Instant::now() + flags.close_timeout;
     let unanswered = server.stop(flags.close_timeout);
+    // What an operator has asked for may take longer than all the rest.
+    if let Some(admin) = admin {
+        admin.stop(ADMIN_GRACE);
+    }
     let status = chassis.close(deadline.saturating_duration_since(Instant::now())).since(&before);
     let kept = status.pending();
     if flags.json {
@@ -69,6 +79,18 @@ fn listen(config: &Config) -> Result<Listen, Failure> {
         return Err(Failure::new(Exit::Config, error));
     }
     Ok(Listen { http, socket, token })
+}
+
+/// The door for operators, where the configuration has one.
+fn start_admin(
+    config: &Config,
+    chassis: &Arc<Chassis>,
+    screen: &Arc<Screen>,
+) -> Result<Option<AdminServer>, Failure> {
+    let Some(path) = &config.listen.admin else { return Ok(None) };
+    let operator = Arc::new(operator::Running { chassis: chassis.clone() });
+    let admin = AdminServer::start(path, operator, screen.clone()).context("listen.admin")?;
+    Ok(Some(admin))
 }
 
 fn start(

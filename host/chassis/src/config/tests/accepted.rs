@@ -182,3 +182,20 @@ fn the_sample_file_has_the_defaults_and_one_sink_more() {
     default.sinks.truncate(2);
     assert_eq!(sample, default);
 }
+
+#[test]
+fn the_sockets_are_in_the_data_directory_unless_the_configuration_says_otherwise() {
+    let listen = |text: &str| Config::from_toml(text).map(|config| config.listen);
+    let default = listen("data_dir = 'd'").unwrap();
+    assert_eq!(default.socket.as_deref(), Some(Path::new("d/wasink.sock")));
+    assert_eq!(default.admin.as_deref(), Some(Path::new("d/admin.sock")));
+    let none = listen("listen.socket = ''\nlisten.admin = ''").unwrap();
+    assert_eq!((none.socket, none.admin), (None, None));
+    let given = listen("listen.admin = '/run/a'").unwrap();
+    assert_eq!(given.admin.as_deref(), Some(Path::new("/run/a")));
+    let both = listen("listen.socket = 'a'\nlisten.admin = 'a'").unwrap_err().to_string();
+    assert!(
+        both.ends_with("listen.admin: expected another path than that of `listen.socket`"),
+        "{both}"
+    );
+}

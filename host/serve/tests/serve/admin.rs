@@ -1,0 +1,7 @@
+//! The door for operators.
+
+mod document;
+mod kit;
+mod life;
+mod refusals;
+mod requests;
