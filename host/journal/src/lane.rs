@@ -8,11 +8,14 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::checked::{self, Appender};
-use crate::dead::DeadLetters;
+use crate::dead::{DeadLetter, DeadLetters};
 use crate::fate::{Fate, Fates};
 use crate::reserve::{Reserve, is_full};
 use crate::segment::Accepted;
 use crate::storage::{Storage, StorageFile};
+use crate::tenants::Whose;
+
+mod mend;
 
 /// The file of a lane is written anew once it is longer than this, in bytes, and than
 /// [`COMPACT_RATIO`] times what it would be then.
@@ -76,29 +79,13 @@ pub struct Doubt {
 }
 
 impl LaneState {
-    /// Takes note of what became of records; returns how many of them were new. `tenant` tells whose
-    /// the record at a position is.
-    fn settle<'a>(
-        &mut self,
-        runs: &[(Range<u64>, Fate)],
-        tenant: impl Fn(u64) -> Option<&'a str>,
-        change: &mut Change,
-    ) {
+    /// Takes note of what became of records; `whose` tells who they are accounted to.
+    fn settle(&mut self, runs: &[(Range<u64>, Fate)], whose: &Whose<'_>, change: &mut Change) {
         for (range, fate) in runs {
             for (from, to) in self.missing(range.clone()) {
                 self.fates.add(*fate, to - from);
                 change.settled.push((from, to, *fate));
-                let mut last: Option<(&str, u64)> = None;
-                for position in from..to {
-                    match (tenant(position), &mut last) {
-                        (Some(tenant), Some((same, count))) if *same == tenant => *count += 1,
-                        (next, last) => {
-                            change.add(last.take(), *fate);
-                            *last = next.map(|tenant| (tenant, 1));
-                        }
-                    }
-                }
-                change.add(last, *fate);
+                whose.count(&(from..to), |tenant, records| change.add(tenant, *fate, records));
                 self.mark(from, to);
             }
         }
@@ -108,9 +95,21 @@ impl LaneState {
                 None => drop(self.tenants.insert(tenant.clone(), *fates)),
             }
         }
+        self.end_settled_doubt();
+    }
+
+    /// There is no doubt about what something has become of.
+    fn end_settled_doubt(&mut self) {
         if self.doubt.is_some_and(|doubt| self.missing(doubt.from..doubt.to).is_empty()) {
             self.doubt = None;
         }
+    }
+
+    /// Whether something has become of the record at `position`.
+    pub(crate) fn is_done(&self, position: u64) -> bool {
+        let behind = self.done.partition_point(|&(from, _)| from <= position);
+        let before = behind.checked_sub(1).and_then(|before| self.done.get(before));
+        position < self.cursor || before.is_some_and(|&(_, to)| position < to)
     }
 
     /// The parts of `range` of which nothing has become yet.
@@ -171,12 +170,8 @@ impl LaneState {
                 for (tenant, fate) in change.revived {
                     self.revive(tenant.as_deref(), fate.from, fate.to);
                 }
-                if change.dead > 0 {
-                    self.dead = change.dead;
-                }
-                if self.doubt.is_some_and(|doubt| self.missing(doubt.from..doubt.to).is_empty()) {
-                    self.doubt = None;
-                }
+                self.dead = change.dead.unwrap_or(self.dead);
+                self.end_settled_doubt();
             }
             Entry::Doubt(doubt) => self.doubt = Some(doubt).filter(|doubt| doubt.from < doubt.to),
         }
@@ -220,8 +215,8 @@ struct Change {
     /// Dead letters of which something else has become, with their tenants.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     revived: Vec<(Option<String>, Revived)>,
-    #[serde(default, skip_serializing_if = "is_zero")]
-    dead: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    dead: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -230,14 +225,8 @@ struct Revived {
     to: Fate,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
-fn is_zero(len: &u64) -> bool {
-    *len == 0
-}
-
 impl Change {
-    fn add(&mut self, run: Option<(&str, u64)>, fate: Fate) {
-        let Some((tenant, records)) = run else { return };
+    fn add(&mut self, tenant: &str, fate: Fate, records: u64) {
         match self.tenants.get_mut(tenant) {
             Some(fates) => fates.add(fate, records),
             None => self.tenants.entry(tenant.to_owned()).or_default().add(fate, records),
@@ -332,7 +321,7 @@ impl Lane {
         new: LaneState,
     ) -> io::Result<Self> {
         let state = found.state.clone().unwrap_or(new);
-        let is_done = |position: u64| state.missing(position..position + 1).is_empty();
+        let is_done = |position: u64| state.is_done(position);
         let dead = DeadLetters::open(storage, sink, state.dead, is_done)?;
         let keep = match (write_anew(&**storage, sink, &state), &found.state) {
             (Ok(anew), _) => Keep::new(storage, sink, anew),
@@ -367,37 +356,31 @@ impl Lane {
         if self.keep.is_some() { self.durable } else { self.state.cursor }
     }
 
-    /// Takes note of what became of records, and writes it down. What can't be written down now is
-    /// kept, and written with what comes next; until then the answer says why.
-    pub(crate) fn settle<'a>(
+    /// Takes note of what became of records, with the letters of those that are dead, and writes it
+    /// down. What can't be written down now is kept, and written with what comes next; until then the
+    /// answer says why. Where it is a letter that can't be written, nothing has become of anything.
+    pub(crate) fn settle(
         &mut self,
         runs: &[(Range<u64>, Fate)],
-        tenant: impl Fn(u64) -> Option<&'a str>,
+        letters: &[DeadLetter],
+        whose: &Whose<'_>,
         reserve: &Reserve,
     ) -> io::Result<()> {
         let mut change = Change::default();
-        self.state.settle(runs, tenant, &mut change);
         if let Some(dead) = &mut self.dead {
-            change.dead = dead.account(runs);
-            self.state.dead = change.dead;
+            // Of what something has become before, nothing else does: such as what was given up
+            // meanwhile.
+            let state = &self.state;
+            dead.add(letters.iter().filter(|letter| !state.is_done(letter.position)), reserve)?;
+            dead.withdraw(runs, reserve)?;
+            change.dead = Some(dead.account(runs));
         }
+        self.state.settle(runs, whose, &mut change);
+        self.state.dead = change.dead.unwrap_or(self.state.dead);
         if change.settled.is_empty() {
             return Ok(());
         }
         self.write(&Entry::Change(change), reserve)
-    }
-
-    /// Something else has become of a dead letter.
-    pub(crate) fn revive(
-        &mut self,
-        tenant: Option<String>,
-        from: Fate,
-        to: Fate,
-        reserve: &Reserve,
-    ) -> io::Result<()> {
-        self.state.revive(tenant.as_deref(), from, to);
-        let revived = vec![(tenant, Revived { from, to })];
-        self.write(&Entry::Change(Change { revived, ..Change::default() }), reserve)
     }
 
     /// Takes note that these are about to be handed over; durable when this returns. What is in doubt
@@ -418,13 +401,6 @@ impl Lane {
         self.state.doubt = Some(doubt);
         self.write(&Entry::Doubt(doubt), reserve)?;
         self.sync(reserve)
-    }
-
-    /// Takes the doubt back: what it is of is handed over again.
-    pub(crate) fn clear_doubt(&mut self, reserve: &Reserve) -> io::Result<()> {
-        let nothing = Doubt { from: self.state.cursor, to: self.state.cursor, since: 0 };
-        self.state.doubt = None;
-        self.write(&Entry::Doubt(nothing), reserve)
     }
 
     /// Makes the cursor durable.

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use wasink_record::Stream;
 
 use crate::chunk::Chunk;
+use crate::dead::{self, Dead, DeadLetter};
 use crate::fate::Fate;
 use crate::frame::Damage;
 use crate::lane::{self, Lane, LaneState};
@@ -20,6 +21,7 @@ use crate::reader::{Load, Loaded, Reader};
 use crate::reserve::Reserve;
 use crate::segment::{self, Accepted};
 use crate::storage::Storage;
+use crate::tenants::Whose;
 use crate::writer::{CommitError, Writer};
 
 /// What an append survives.
@@ -257,6 +259,19 @@ impl Log {
         Some(known)
     }
 
+    /// The dead letters of a sink that `choose` chooses, in the order in which they came. A log in
+    /// memory has none.
+    ///
+    /// # Errors
+    ///
+    /// What the file system says.
+    pub fn dead(&self, sink: &str, choose: impl FnMut(&DeadLetter) -> bool) -> io::Result<Dead> {
+        match &self.shared.storage {
+            Some(storage) => dead::read(&**storage, sink, choose),
+            None => Ok(Dead::default()),
+        }
+    }
+
     /// What is known of every lane, by sink.
     pub fn lanes(&self) -> BTreeMap<String, LaneState> {
         let state = self.shared.lock();
@@ -335,8 +350,20 @@ impl Log {
     /// Gives up a lane's oldest records, and brings the lane to the disk.
     fn give_up(&self, lane: &Arc<Mutex<Lane>>, range: Range<u64>) -> io::Result<()> {
         // Read before the lane is held: its own thread must not wait for that.
+        let chunks = self.chunks(&range)?;
+        let mut lane = lock(lane);
+        let runs = [(range, Fate::Dropped)];
+        lane.settle(&runs, &[], &whose(&chunks), &self.shared.reserve)?;
+        lane.sync(&self.shared.reserve)?;
+        drop(lane);
+        self.moved();
+        Ok(())
+    }
+
+    /// The chunks that hold records at these positions, of those that can be read.
+    pub(crate) fn chunks(&self, range: &Range<u64>) -> io::Result<Vec<Arc<Chunk>>> {
         let mut load = Load::new(self.clone());
-        // What can't be read can be given up all the same.
+        // What can't be read can be settled all the same.
         load.tolerate(0..u64::MAX);
         let mut chunks = Vec::new();
         let mut at = range.start;
@@ -345,9 +372,13 @@ impl Log {
                 chunks.push(chunk.clone());
                 chunk.end() < range.end
             };
-            if self.cached(at, take) == Ok(true) {
-                at = chunks.last().map_or(range.end, |chunk| chunk.end());
-                continue;
+            match self.cached(at, take) {
+                Ok(true) => {
+                    at = chunks.last().map_or(range.end, |chunk| chunk.end());
+                    continue;
+                }
+                Ok(false) => {}
+                Err(_) => break,
             }
             match load.at(at)? {
                 Loaded::Chunk(chunk) => {
@@ -358,22 +389,7 @@ impl Log {
                 Loaded::End => break,
             }
         }
-        let tenant = |position: u64| {
-            let at = chunks.partition_point(|chunk| chunk.end() <= position);
-            let chunk: &Arc<Chunk> = chunks.get(at)?;
-            let index = position.checked_sub(chunk.position())?;
-            chunk.tenants().get(usize::try_from(index).ok()?)
-        };
-        let mut lane = lock(lane);
-        let runs = [(range, Fate::Dropped)];
-        if let Some(letters) = &mut lane.dead {
-            letters.withdraw(&runs, &self.shared.reserve)?;
-        }
-        lane.settle(&runs, tenant, &self.shared.reserve)?;
-        lane.sync(&self.shared.reserve)?;
-        drop(lane);
-        self.moved();
-        Ok(())
+        Ok(chunks)
     }
 
     /// Takes note of how far lanes have got, and lets go of what nobody needs.
@@ -397,13 +413,7 @@ impl Log {
         let mut state = self.shared.lock();
         for chunk in chunks {
             let tenants = chunk.tenants();
-            let mut counts = vec![0; tenants.values.len()];
-            for &code in &tenants.codes {
-                if let Some(count) = counts.get_mut(code as usize) {
-                    *count += 1;
-                }
-            }
-            for (tenant, count) in tenants.values.iter().zip(counts) {
+            for (tenant, &count) in tenants.values.iter().zip(&tenants.counts) {
                 match state.accepted.get_mut(&**tenant) {
                     Some(sum) => *sum += count,
                     None => drop(state.accepted.insert(tenant.to_string(), count)),
@@ -661,6 +671,13 @@ impl Shared {
             state.chunks.pop_front();
         }
     }
+}
+
+/// Whose the records of these chunks are.
+pub(crate) fn whose(chunks: &[Arc<Chunk>]) -> Whose<'_> {
+    let mut whose = Whose::default();
+    chunks.iter().for_each(|chunk| whose.add(chunk.position(), chunk.tenants()));
+    whose
 }
 
 pub(crate) fn lock(lane: &Mutex<Lane>) -> MutexGuard<'_, Lane> {

@@ -261,10 +261,8 @@ fn walk(file: &Arc<dyn StorageFile>, each: &mut dyn FnMut(Walked)) -> io::Result
                     Kind::Records => {
                         let tenants = frame::tenants(&header, &payload).unwrap_or_default();
                         let mut sums = Accepted::new();
-                        for record in 0..tenants.codes.len() {
-                            if let Some(tenant) = tenants.get(record) {
-                                *sums.entry(tenant.to_owned()).or_default() += 1;
-                            }
+                        for (tenant, &records) in tenants.values.iter().zip(&tenants.counts) {
+                            *sums.entry(tenant.to_string()).or_default() += records;
                         }
                         each(Walked::Records { end: header.end(), tenants: sums });
                     }

@@ -116,6 +116,10 @@ pub(crate) struct LaneModel {
     pub(crate) fates: BTreeMap<u64, (Fate, Kept)>,
     /// Whether records may be given up for the sink.
     pub(crate) may_drop: bool,
+    /// Records whose letters were resolved, and now count as delivered: for sure, or perhaps.
+    pub(crate) resolved: BTreeMap<u64, bool>,
+    /// Records whose letters were resolved or purged: they are gone for sure, or perhaps.
+    pub(crate) gone: BTreeMap<u64, bool>,
     /// What was handed over and must be known to have been, as long as nothing became of it.
     pub(crate) doubts: Vec<Range<u64>>,
 }
@@ -144,6 +148,8 @@ impl LaneModel {
             assert!(done || *kept < enough, "{fate:?} at {position} was {kept:?} and is forgotten");
             done
         });
+        self.resolved.retain(|position, _| self.fates.contains_key(position));
+        self.gone.retain(|position, _| self.fates.contains_key(position));
         for range in &self.doubts {
             let open = range.clone().any(|position| !is_done(state, position));
             let known = |doubt: Doubt| doubt.from <= range.start && range.end <= doubt.to;
@@ -170,7 +176,32 @@ impl LaneModel {
         }
         let mut counts = Fates::default();
         self.fates.values().for_each(|(fate, _)| counts.add(*fate, 1));
+        // Of those that were perhaps resolved, as many count as delivered as are missing elsewhere.
+        for from in [Fate::Rejected, Fate::Expired] {
+            let (mut sure, mut perhaps) = (0, 0);
+            for (position, is_sure) in &self.resolved {
+                if self.fates[position].0 == from {
+                    *(if *is_sure { &mut sure } else { &mut perhaps }) += 1;
+                }
+            }
+            let moved = counts.get(from) - state.fates.get(from);
+            assert!(sure <= moved && moved <= sure + perhaps, "{moved} of {sure} and {perhaps}");
+            *(if from == Fate::Rejected { &mut counts.rejected } else { &mut counts.expired }) -=
+                moved;
+            counts.delivered += moved;
+        }
         assert_eq!(state.fates, counts, "fates of {state:?}");
+    }
+
+    /// The letter of the record at `position`, if there is one: whether it may be there, and whether
+    /// it may not.
+    pub(crate) fn letter(&self, position: u64) -> (bool, bool) {
+        let is_dead = self
+            .fates
+            .get(&position)
+            .is_some_and(|(fate, _)| matches!(fate, Fate::Rejected | Fate::Expired));
+        let gone = self.gone.get(&position);
+        (is_dead && gone != Some(&true), !is_dead || gone.is_some())
     }
 }
 
