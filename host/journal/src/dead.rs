@@ -8,15 +8,12 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use wasink_record::{RecordId, Stream, Timestamp};
 
-use crate::checked::{self, Appender};
+use crate::checked::{self, Appender, PIECE, scan};
 use crate::fate::Fate;
 use crate::reserve::Reserve;
 use crate::storage::{Storage, StorageFile};
 
 const EXTENSION: &str = ".dead";
-
-/// So much of a file is read at a time.
-const PIECE: usize = 256 << 10;
 
 /// A record that did not reach its receiver and never will by itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -412,30 +409,6 @@ fn rewrite(file: &dyn StorageFile, part: Range<u64>) -> io::Result<()> {
         at += piece.len().max(1) as u64;
     }
     if part.is_empty() { Ok(()) } else { file.sync() }
-}
-
-/// Gives every line from `offset` on to `each`, with whether it has an end.
-fn scan(file: &dyn StorageFile, offset: u64, mut each: impl FnMut(&[u8], bool)) -> io::Result<()> {
-    let mut at = offset;
-    let mut rest: Vec<u8> = Vec::new();
-    let mut piece = vec![0; PIECE];
-    loop {
-        let read = file.read_full_at(&mut piece, at)?;
-        at += read as u64;
-        rest.extend_from_slice(piece.get(..read).unwrap_or_default());
-        let whole = rest.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
-        for (line, ended) in checked::lines(rest.get(..whole).unwrap_or_default()) {
-            each(rest.get(line).unwrap_or_default(), ended);
-        }
-        rest.drain(..whole);
-        if read < PIECE {
-            break;
-        }
-    }
-    if !rest.is_empty() {
-        each(&rest, false);
-    }
-    Ok(())
 }
 
 #[cfg(test)]

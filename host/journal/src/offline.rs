@@ -21,6 +21,7 @@ use crate::reserve::Reserve;
 use crate::segment::{self, Accepted, Head};
 use crate::storage::{Lock, Storage, StorageFile};
 use crate::tenants::Whose;
+use crate::versions::{self, Stretch};
 
 /// A journal that is looked at from outside.
 ///
@@ -86,6 +87,8 @@ pub struct LaneReport {
     pub dead: u64,
     /// Lines of the file of dead letters that are damaged.
     pub damaged_dead: u64,
+    /// Lines of the file of versions that are damaged: whose doing something was, nobody knows then.
+    pub damaged_versions: u64,
 }
 
 /// A record as the journal holds it.
@@ -128,6 +131,8 @@ pub struct Receipt {
     pub quarantined_bytes: u64,
     /// Lanes that were written anew without their damaged lines.
     pub lanes: Vec<String>,
+    /// Files of versions that were written anew without their damaged lines.
+    pub versions: Vec<String>,
 }
 
 impl Offline {
@@ -160,6 +165,7 @@ impl Offline {
                     state: found.state,
                     dead: dead.letters.len() as u64,
                     damaged_dead: dead.damaged,
+                    damaged_versions: versions::read(&*self.storage, sink)?.damaged,
                 };
                 inspection.lanes.insert(sink.to_owned(), report);
             } else if quarantine::is(name) {
@@ -304,6 +310,9 @@ impl Offline {
             let dealt_with = |letter: &DeadLetter| state.is_done(letter.position);
             let letters = dead::read(&*self.storage, sink, dealt_with)?.letters.len() as u64;
             let dead = state.fates.rejected + state.fates.expired;
+            let stretches = self.provenance(sink)?;
+            let told: u64 = stretches.iter().map(|stretch| stretch.fates.sum()).sum();
+            differ(None, "settled = settled by all versions", state.fates.sum(), told);
             if letters > dead {
                 differ(None, "rejected and expired = dead letters", dead, letters);
             }
@@ -357,6 +366,19 @@ impl Offline {
         dead::read(&*self.storage, sink, wanted)
     }
 
+    /// Which version of its plugin settled what at a sink: all that is settled there is in one of the
+    /// stretches, and once.
+    ///
+    /// # Errors
+    ///
+    /// What the file system says.
+    pub fn provenance(&self, sink: &str) -> io::Result<Vec<Stretch>> {
+        let found = lane::read(&*self.storage, sink)?;
+        let Some(state) = found.state else { return Ok(Vec::new()) };
+        let file = versions::read(&*self.storage, sink)?.takeovers;
+        Ok(found.takeovers.stretches(&state, file))
+    }
+
     /// The sinks that have a lane here.
     ///
     /// # Errors
@@ -407,12 +429,17 @@ impl Mending<'_> {
             }
         }
         for (sink, report) in &inspection.lanes {
-            if let Some(state) = &report.state
-                && report.damaged_lines > 0
-            {
+            if report.state.is_some() && report.damaged_lines > 0 {
                 self.keep_copy(&lane::file_name(sink))?;
-                lane::write_anew(&**storage, sink, state)?;
+                let reserve = Reserve::default();
+                self.lane(sink)?.map_or(Ok(()), |mut lane| lane.rewrite(&reserve))?;
                 receipt.lanes.push(lane::file_name(sink));
+            }
+            if report.damaged_versions > 0 {
+                self.keep_copy(&versions::file_name(sink))?;
+                let whole = versions::read(&**storage, sink)?.whole;
+                versions::write_anew(&**storage, sink, &whole)?;
+                receipt.versions.push(versions::file_name(sink));
             }
         }
         if receipt != Receipt::default() {

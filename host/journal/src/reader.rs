@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use wasink_record::Timestamp;
+use wasink_record::{Clock, SystemClock, Timestamp};
 
 use crate::batch::Batch;
 use crate::chunk::Chunk;
@@ -19,6 +19,7 @@ use crate::log::{End, Log, lock, whose};
 use crate::reserve::is_full;
 use crate::storage::StorageFile;
 use crate::tenants::Whose;
+use crate::versions::Version;
 
 /// How large a batch may become, and how long its first record may wait for the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -264,6 +265,19 @@ impl Reader {
     pub fn doubtful(&self, batch: &Batch) -> Option<i64> {
         let doubt = lock(&self.lane).state().doubt?;
         (doubt.from < batch.end() && batch.position() < doubt.to).then_some(doubt.since)
+    }
+
+    /// A version of the sink's plugin takes over: what is settled from now on counts as its doing, see
+    /// [`Log::provenance`]. The one that is there already changes nothing. Costs no sync: it is as
+    /// durable as what is settled next.
+    ///
+    /// # Errors
+    ///
+    /// What the file system says. It is known all the same, and is written down as soon as the disk
+    /// takes it, before anything that it settles.
+    pub fn take_over(&mut self, version: &Version) -> io::Result<()> {
+        let since = SystemClock.now().unix_nanos();
+        lock(&self.lane).take_over(version, since, self.log.reserve())
     }
 
     /// Brings to the disk what became of records. Called when there is nothing else to do.

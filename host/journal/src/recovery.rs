@@ -302,6 +302,7 @@ pub(crate) fn is_own(name: &str) -> bool {
         || segment::first(name).is_some()
         || lane::sink(name).is_some()
         || crate::dead::sink(name).is_some()
+        || crate::versions::sink(name).is_some()
         || quarantine::is(name)
         || name.ends_with("tmp")
 }

@@ -12,7 +12,7 @@ use cap_std::fs::Dir;
 use tempfile::TempDir;
 use wasink_journal::{
     Batch, BatchLimits, DeadLetter, Directory, Durability, Fate, Log, LogOptions, Next, Offline,
-    Reader, Storage, WhenFull, Writer,
+    Reader, Storage, Stretch, Version, WhenFull, Writer,
 };
 use wasink_record::{IdSource, Stamped, Stream, Timestamp, UsageEvent};
 
@@ -178,4 +178,140 @@ fn a_log_in_memory_has_no_letters_to_mend_and_ends_doubt_all_the_same() {
     reader.doubt(1..3, 5).unwrap();
     assert_eq!(reader.end_doubt(Some(Fate::Delivered)).unwrap(), Some(1..3));
     assert_eq!(batch(&mut reader).position(), 3);
+}
+
+fn version(digest: impl Into<String>) -> Version {
+    Version { digest: digest.into(), version: "1.0".to_owned() }
+}
+
+/// Whose doing which positions are, and what became of how many.
+type Told<'a> = (&'a str, Vec<(u64, u64)>, u64);
+
+fn told(stretches: &[Stretch]) -> Vec<Told<'_>> {
+    let mut told = Vec::new();
+    for stretch in stretches {
+        let pairs = stretch.ranges.iter().map(|range| (range.start, range.end)).collect();
+        told.push((stretch.digest.as_str(), pairs, stretch.fates.sum()));
+    }
+    told
+}
+
+#[test]
+fn what_each_version_settled_is_told_by_the_open_log_and_from_outside() {
+    let (directory, log, writer, mut reader) = journal();
+    reader.take_over(&version("one")).unwrap();
+    let rest = batch(&mut reader);
+    reader.settle(&rest, &[(9..10, Fate::Delivered)], Vec::new()).unwrap();
+    reader.take_over(&version("one")).unwrap();
+    reader.take_over(&version("two")).unwrap();
+    reader.settle(&rest, &[(8..9, Fate::Duplicate)], Vec::new()).unwrap();
+    // What becomes of a letter later is nobody's doing here.
+    let dead = log.dead("a", |_| true).unwrap().letters;
+    reader.resolve(&[(dead[0].clone(), Fate::Delivered)], NOW).unwrap();
+    reader.take_over(&version("one")).unwrap();
+    let expected = [
+        ("", vec![(0, 8)], 8),
+        ("one", vec![(9, 10)], 1),
+        ("two", vec![(8, 9)], 1),
+        ("one", vec![], 0),
+    ];
+    let stretches = log.provenance("a").unwrap();
+    assert_eq!(told(&stretches), expected);
+    assert_eq!(stretches[0].fates.rejected, 3);
+    assert!(stretches[0].since == 0 && stretches[1].since > 0, "{stretches:?}");
+    assert!(stretches[1].since <= stretches[2].since);
+    assert_eq!(offline(&directory).provenance("a").unwrap(), stretches);
+    drop((log, writer, reader));
+    let (log, _writer) = open(&directory);
+    let mut reader = log.reader("a", WhenFull::Block, u64::MAX).unwrap();
+    reader.take_over(&version("one")).unwrap();
+    assert_eq!(log.provenance("a").unwrap(), stretches, "nothing has changed");
+    assert_eq!(offline(&directory).audit().unwrap(), []);
+    assert_eq!(log.provenance("nobody").unwrap(), []);
+}
+
+#[test]
+fn ten_thousand_versions_in_a_run_are_each_told_with_what_they_settled() {
+    let directory = tempfile::tempdir().unwrap();
+    let (log, mut writer) = open(&directory);
+    let mut reader = log.reader("a", WhenFull::Block, u64::MAX).unwrap();
+    append(&mut writer, 0..1000);
+    let all = batch(&mut reader);
+    for swap in 0..10_000 {
+        reader.take_over(&version(format!("sha256:{swap:064}"))).unwrap();
+        if swap % 10 == 0 {
+            let position = swap / 10;
+            reader.settle(&all, &[(position..position + 1, Fate::Delivered)], Vec::new()).unwrap();
+        }
+    }
+    let lane = std::fs::metadata(directory.path().join("a.lane")).unwrap().len();
+    assert!(lane < 1 << 20, "the lane's own file is written anew: {lane}");
+    let stretches = log.provenance("a").unwrap();
+    drop((log, writer, reader));
+    assert_eq!(offline(&directory).provenance("a").unwrap(), stretches);
+    assert_eq!(stretches.len(), 10_000);
+    for (swap, stretch) in (0..).zip(&stretches) {
+        assert_eq!(stretch.digest, format!("sha256:{swap:064}"));
+        let settled = (swap % 10 == 0).then_some(swap / 10..swap / 10 + 1);
+        assert_eq!(stretch.ranges, settled.into_iter().collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn with_damaged_lines_nobody_is_said_to_have_done_what_another_did() {
+    let directory = tempfile::tempdir().unwrap();
+    let (log, mut writer) = open(&directory);
+    let mut reader = log.reader("a", WhenFull::Block, u64::MAX).unwrap();
+    append(&mut writer, 0..8);
+    let all = batch(&mut reader);
+    for position in 0..6 {
+        reader.take_over(&version(format!("v{position}"))).unwrap();
+        reader.settle(&all, &[(position..position + 1, Fate::Delivered)], Vec::new()).unwrap();
+        if position == 2 {
+            // So many lines that the file is written anew.
+            for swap in 0..4000 {
+                reader.take_over(&version(format!("{swap}"))).unwrap();
+            }
+        }
+    }
+    drop((log, writer, reader));
+    for name in ["a.lane", "a.versions"] {
+        let file = directory.path().join(name);
+        let whole = std::fs::read(&file).unwrap();
+        let ends = whole.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
+        let ends: Vec<usize> = ends.map(|(at, _)| at).collect();
+        let places = ends.iter().take(30).chain(ends.iter().rev().take(20));
+        for end in places.filter(|end| **end > 10) {
+            let mut damaged = whole.clone();
+            damaged[end - 3] ^= 1;
+            std::fs::write(&file, &damaged).unwrap();
+            let journal = offline(&directory);
+            let stretches = journal.provenance("a").unwrap();
+            let inspection = journal.inspect().unwrap();
+            let lane = &inspection.lanes["a"];
+            assert_eq!(lane.damaged_lines + lane.damaged_versions, 1, "{name} {end}");
+            let state = lane.state.as_ref().unwrap();
+            let sum: u64 = stretches.iter().map(|stretch| stretch.fates.sum()).sum();
+            assert_eq!(sum, state.fates.sum());
+            for stretch in &stretches {
+                for position in stretch.ranges.iter().cloned().flatten() {
+                    let by = stretch.digest.as_str();
+                    assert!(by.is_empty() || by == format!("v{position}"), "{by}: {position}");
+                }
+            }
+        }
+        std::fs::write(&file, &whole).unwrap();
+    }
+    // And repair takes the line out, and keeps it.
+    let file = directory.path().join("a.versions");
+    let mut text = std::fs::read(&file).unwrap();
+    text[20] ^= 1;
+    std::fs::write(&file, &text).unwrap();
+    let journal = offline(&directory);
+    let receipt = journal.lock().unwrap().repair().unwrap();
+    assert_eq!(receipt.versions, ["a.versions"]);
+    let inspection = journal.inspect().unwrap();
+    assert_eq!(inspection.lanes["a"].damaged_versions, 0);
+    assert!(inspection.quarantined.iter().any(|name| name.contains("a.versions")));
+    assert_eq!((inspection.strangers.len(), journal.audit().unwrap().len()), (0, 0));
 }

@@ -31,7 +31,7 @@ mod lane;
 mod mend;
 
 use lane::{audit, check, note, settle};
-use mend::{end_doubt, purge, resolve};
+use mend::{end_doubt, purge, resolve, take_over};
 
 pub(crate) struct World {
     disk: Disk,
@@ -143,6 +143,9 @@ impl World {
             }),
             Step::Purge(which, bits) => self.with_lane(*which, |reader, lane, _| {
                 purge(reader, LANES[*which].0, *bits, lane);
+            }),
+            Step::TakeOver(which, version) => self.with_lane(*which, |reader, lane, _| {
+                take_over(reader, *version, lane);
             }),
             Step::Fault(fault) => self.fault(*fault),
             Step::DieIn(left, crash) => {
@@ -333,6 +336,9 @@ impl World {
         for (sink, state) in log.lanes() {
             let lane = self.lanes.get_mut(sink.as_str()).unwrap();
             lane.recover(&state, crash);
+            lane.provenance(&log.provenance(&sink).unwrap(), Some(crash));
+            let offline = Offline::new(Arc::new(self.disk.clone()), Stream::Usage);
+            lane.provenance(&offline.provenance(&sink).unwrap(), None);
             lane.kept(if all_well { Kept::Synced } else { Kept::Written });
             let pending = recovered.pending.iter().find(|(name, _)| *name == sink).unwrap();
             assert_eq!(pending.1, recovered.next - state.cursor);
@@ -438,6 +444,10 @@ impl World {
         for (sink, state) in self.journal().log.lanes() {
             assert_eq!((state.cursor, state.done.as_slice()), (end, &[][..]), "{sink}");
             assert_eq!(state.fates.sum(), end - state.origin, "{sink}");
+        }
+        let log = self.journal().log.clone();
+        for (sink, lane) in &mut self.lanes {
+            lane.provenance(&log.provenance(sink).unwrap(), None);
         }
         if !self.model.unsteady {
             let offline = Offline::new(Arc::new(self.disk.clone()), Stream::Usage);

@@ -1,6 +1,6 @@
 //! What a person does to a sink's lane while the journal is open, and what the model makes of it.
 
-use wasink_journal::{DeadLetter, Fate, Reader};
+use wasink_journal::{DeadLetter, Fate, Reader, Version};
 use wasink_record::Timestamp;
 
 use super::lane::note;
@@ -45,6 +45,14 @@ pub(super) fn purge(reader: &mut Reader, sink: &str, bits: u8, lane: &mut LaneMo
         }
     }
     lane.learn(&reader.state());
+}
+
+pub(super) fn take_over(reader: &mut Reader, which: u8, lane: &mut LaneModel) {
+    lane.learn(&reader.state());
+    let version = Version { digest: format!("sha256:{which}"), version: which.to_string() };
+    // Where it can't be written now it will be before what it settles.
+    drop(reader.take_over(&version));
+    lane.version = version.digest;
 }
 
 pub(super) fn end_doubt(reader: &mut Reader, as_had: bool, lane: &mut LaneModel) {
