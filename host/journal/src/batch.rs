@@ -8,6 +8,7 @@ use wasink_record::{RecordId, Stamped, Stream, Timestamp};
 
 use crate::chunk::{Chunk, Unreadable, Views};
 use crate::columns::UsageColumns;
+use crate::tenants::Whose;
 
 /// Ways to write a whole batch as bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -143,9 +144,13 @@ impl Batch {
         part.chunk.tenants().get(at)
     }
 
-    /// Whether no record has a tenant.
-    pub(crate) fn has_no_tenants(&self) -> bool {
-        self.parts.iter().all(|part| part.chunk.tenants().codes.is_empty())
+    /// Who its records are accounted to.
+    pub(crate) fn whose(&self) -> Whose<'_> {
+        let mut whose = Whose::default();
+        for Part { chunk, .. } in &self.parts {
+            whose.add(chunk.position(), chunk.tenants());
+        }
+        whose
     }
 
     /// The part that holds the record at `index`, and where.

@@ -12,6 +12,9 @@ use serde::de::DeserializeOwned;
 use crate::frame::crc;
 use crate::storage::StorageFile;
 
+/// So much of a file is read at a time.
+pub(crate) const PIECE: usize = 256 << 10;
+
 /// The bytes of one line.
 pub(crate) fn line(value: &impl Serialize) -> Vec<u8> {
     let json = serde_json::to_vec(value).unwrap_or_default();
@@ -39,6 +42,34 @@ pub(crate) fn lines(bytes: &[u8]) -> impl Iterator<Item = (Range<usize>, bool)> 
         at = line.end + 1;
         Some((line, end.is_some()))
     })
+}
+
+/// Gives every line from `offset` on to `each`, with whether it has an end.
+pub(crate) fn scan(
+    file: &dyn StorageFile,
+    offset: u64,
+    mut each: impl FnMut(&[u8], bool),
+) -> io::Result<()> {
+    let mut at = offset;
+    let mut rest: Vec<u8> = Vec::new();
+    let mut piece = vec![0; PIECE];
+    loop {
+        let read = file.read_full_at(&mut piece, at)?;
+        at += read as u64;
+        rest.extend_from_slice(piece.get(..read).unwrap_or_default());
+        let whole = rest.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
+        for (line, ended) in lines(rest.get(..whole).unwrap_or_default()) {
+            each(rest.get(line).unwrap_or_default(), ended);
+        }
+        rest.drain(..whole);
+        if read < PIECE {
+            break;
+        }
+    }
+    if !rest.is_empty() {
+        each(&rest, false);
+    }
+    Ok(())
 }
 
 /// Appends to a file at a place that it keeps itself, so that what was written in part is written

@@ -1,6 +1,6 @@
 //! Dead letters: the records that a sink will not take, kept with all that is known of why.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io::{self, IoSlice};
 use std::ops::Range;
 use std::sync::Arc;
@@ -8,15 +8,12 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use wasink_record::{RecordId, Stream, Timestamp};
 
-use crate::checked::{self, Appender};
+use crate::checked::{self, Appender, PIECE, scan};
 use crate::fate::Fate;
 use crate::reserve::Reserve;
 use crate::storage::{Storage, StorageFile};
 
 const EXTENSION: &str = ".dead";
-
-/// So much of a file is read at a time.
-const PIECE: usize = 256 << 10;
 
 /// A record that did not reach its receiver and never will by itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -106,7 +103,12 @@ enum Entry {
 /// The dead letters of one sink on one stream, open for more.
 #[derive(Debug)]
 pub(crate) struct DeadLetters {
-    appender: Appender,
+    storage: Arc<dyn Storage>,
+    sink: String,
+    /// The file; none before the first letter.
+    appender: Option<Appender>,
+    /// Whether the file's name may not be on disk.
+    unnamed: bool,
     /// Whether what is to come begins with the end of the last line, which has none.
     unended: bool,
     /// Those that were written and of which the lane may not know, by position.
@@ -133,29 +135,34 @@ pub(crate) fn sink(name: &str) -> Option<&str> {
 }
 
 impl DeadLetters {
-    /// Opens or makes the file. What is behind `accounted` in it, an offset, the lane may not have
-    /// taken note of, unless the record `is_done`.
+    /// Opens the file, where there is one. What is behind `accounted` in it, an offset, the lane may
+    /// not have taken note of, unless the record `is_done`.
     pub(crate) fn open(
         storage: &Arc<dyn Storage>,
         sink: &str,
         accounted: u64,
         is_done: impl Fn(u64) -> bool,
     ) -> io::Result<Self> {
-        let name = file_name(sink);
-        let file = match storage.open(&name) {
+        let mut letters = Self {
+            storage: storage.clone(),
+            sink: sink.to_owned(),
+            appender: None,
+            unnamed: false,
+            unended: false,
+            known: BTreeMap::new(),
+            sure: true,
+        };
+        let file = match storage.open(&file_name(sink)) {
             Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let file = storage.create(&name)?;
-                storage.sync_directory()?;
-                file
-            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(letters),
             Err(error) => return Err(error),
         };
-        let mut known = BTreeMap::new();
         let mut withdrawn = HashSet::new();
         let mut len = file.len()?;
-        let accounted = accounted.min(len);
+        // A file that is shorter than what was accounted for has been written anew since.
+        let accounted = if accounted > len { 0 } else { accounted };
         let mut offset = accounted;
+        let known = &mut letters.known;
         let scanned = scan(&*file, accounted, |line, ended| {
             match checked::parse(line) {
                 Some(Entry::Dead(letter)) if is_done(letter.position) => {}
@@ -168,19 +175,28 @@ impl DeadLetters {
                 }
                 // Written in part, and nobody was told that it was there: it is written over.
                 None if !ended => len -= line.len() as u64,
-                Some(Entry::Resolved { .. }) | None => {}
+                // The lane has forgotten that there was a letter: should there be one again, it is
+                // another.
+                Some(Entry::Resolved { position, .. }) => drop(known.remove(&position)),
+                None => {}
             }
             offset += line.len() as u64 + 1;
         });
         drop(file.set_len(len));
-        let sure = scanned.and_then(|()| rewrite(&*file, accounted..len)).is_ok();
-        if sure {
-            known.retain(|position, _| !withdrawn.contains(position));
+        letters.sure = scanned.and_then(|()| rewrite(&*file, accounted..len)).is_ok();
+        if letters.sure {
+            letters.known.retain(|position, _| !withdrawn.contains(position));
         }
         let mut last = [b'\n'];
         drop(file.read_at(&mut last, len.saturating_sub(1)));
-        let unended = len > 0 && last != *b"\n";
-        Ok(Self { appender: Appender::new(file, len), unended, known, sure })
+        letters.unended = len > 0 && last != *b"\n";
+        letters.appender = Some(Appender::new(file, len));
+        Ok(letters)
+    }
+
+    /// The length of the file, in bytes.
+    pub(crate) fn len(&self) -> u64 {
+        self.appender.as_ref().map_or(0, Appender::len)
     }
 
     /// The position behind the last record that has a letter of which the lane may not know.
@@ -196,19 +212,23 @@ impl DeadLetters {
             self.known.retain(|position, _| !told(position));
         }
         let offsets = self.known.values().map(|letter| letter.offset);
-        offsets.min().unwrap_or(self.appender.len())
+        offsets.min().unwrap_or(self.len())
     }
 
     /// Adds letters, durably, leaving out those that are there already.
-    pub(crate) fn add(&mut self, letters: &[DeadLetter], reserve: &Reserve) -> io::Result<()> {
+    pub(crate) fn add<'a>(
+        &mut self,
+        letters: impl IntoIterator<Item = &'a DeadLetter> + Clone,
+        reserve: &Reserve,
+    ) -> io::Result<()> {
         let mut lines = Vec::new();
-        for letter in letters {
+        for letter in letters.clone() {
             let known = self.known.get(&letter.position).map(|known| known.fate);
             if !self.sure || known != Some(letter.fate) {
                 lines.extend_from_slice(&checked::line(&Entry::Dead(Box::new(letter.clone()))));
             }
         }
-        let offset = self.appender.len();
+        let offset = self.len();
         self.append(lines, reserve)?;
         for letter in letters {
             let unaccounted = Unaccounted { fate: letter.fate, offset };
@@ -242,20 +262,91 @@ impl DeadLetters {
         if self.unended {
             lines.insert(0, b'\n');
         }
-        reserve.or_spend(|| self.appender.append_durably(&lines))?;
+        reserve.or_spend(|| self.append_durably(&lines))?;
         self.unended = false;
         Ok(())
     }
 
-    /// Notes that something else has become of a letter.
+    fn append_durably(&mut self, lines: &[u8]) -> io::Result<()> {
+        if self.appender.is_none() {
+            let name = file_name(&self.sink);
+            let file = match self.storage.create(&name) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    self.storage.open(&name)?
+                }
+                file => file?,
+            };
+            self.appender = Some(Appender::new(file, 0));
+            self.unnamed = true;
+        }
+        if self.unnamed {
+            self.storage.sync_directory()?;
+            self.unnamed = false;
+        }
+        self.appender.as_mut().map_or(Ok(()), |appender| appender.append_durably(lines))
+    }
+
+    /// The letters that are there and that `wanted` chooses.
+    pub(crate) fn letters(
+        &self,
+        wanted: impl FnMut(&DeadLetter) -> bool,
+    ) -> io::Result<Vec<DeadLetter>> {
+        Ok(read(&*self.storage, &self.sink, wanted)?.letters)
+    }
+
+    /// Notes that something else has become of letters.
     pub(crate) fn resolve(
         &mut self,
-        position: u64,
-        fate: Fate,
+        letters: &[(DeadLetter, Fate)],
         at: Timestamp,
         reserve: &Reserve,
     ) -> io::Result<()> {
-        self.append(checked::line(&Entry::Resolved { position, fate, at }), reserve)
+        let mut lines = Vec::new();
+        for &(DeadLetter { position, .. }, fate) in letters {
+            lines.extend_from_slice(&checked::line(&Entry::Resolved { position, fate, at }));
+        }
+        self.append(lines, reserve)
+    }
+
+    /// Writes the file anew without the letters at these positions, and without those that were gone
+    /// before. Offsets in it are others then.
+    pub(crate) fn purge(&mut self, gone: &BTreeSet<u64>, reserve: &Reserve) -> io::Result<()> {
+        let mut lines = Vec::new();
+        let mut known = BTreeMap::new();
+        for letter in self.letters(|letter| !gone.contains(&letter.position))? {
+            if let Some(&Unaccounted { fate, .. }) = self.known.get(&letter.position) {
+                let offset = lines.len() as u64;
+                known.insert(letter.position, Unaccounted { fate, offset });
+            }
+            lines.extend_from_slice(&checked::line(&Entry::Dead(Box::new(letter))));
+        }
+        let file = self.storage.open(&file_name(&self.sink))?;
+        // Perhaps somebody can make something of them.
+        scan(&*file, 0, |line, ended| {
+            if ended && !line.is_empty() && checked::parse::<Entry>(line).is_none() {
+                lines.extend_from_slice(line);
+                lines.push(b'\n');
+            }
+        })?;
+        let unready = format!("{}.dead-tmp", self.sink);
+        let anew = reserve.or_spend(|| {
+            match self.storage.remove(&unready) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            let anew = self.storage.create(&unready)?;
+            anew.write_all_at(&mut [IoSlice::new(&lines)], 0)?;
+            anew.sync()?;
+            Ok(anew)
+        })?;
+        self.storage.rename(&unready, &file_name(&self.sink))?;
+        self.appender = Some(Appender::new(anew, lines.len() as u64));
+        self.known = known;
+        self.unended = false;
+        self.unnamed = true;
+        self.storage.sync_directory()?;
+        self.unnamed = false;
+        Ok(())
     }
 }
 
@@ -306,38 +397,6 @@ pub(crate) fn read(
     Ok(dead)
 }
 
-/// Writes the file anew, without the letters that `keep` does not choose; returns how many went. For
-/// a journal that nobody has open.
-pub(crate) fn retain(
-    storage: &dyn Storage,
-    sink: &str,
-    mut keep: impl FnMut(&DeadLetter) -> bool,
-) -> io::Result<u64> {
-    let dead = read(storage, sink, |_| true)?;
-    let mut lines = Vec::new();
-    let mut gone = 0;
-    for letter in dead.letters {
-        if keep(&letter) {
-            lines.extend_from_slice(&checked::line(&Entry::Dead(Box::new(letter))));
-        } else {
-            gone += 1;
-        }
-    }
-    if gone > 0 {
-        let unready = format!("{sink}.dead-tmp");
-        match storage.remove(&unready) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let file = storage.create(&unready)?;
-        file.write_all_at(&mut [IoSlice::new(&lines)], 0)?;
-        file.sync()?;
-        storage.rename(&unready, &file_name(sink))?;
-        storage.sync_directory()?;
-    }
-    Ok(gone)
-}
-
 /// Writes a part of a file over with itself, and syncs it: what a sync has failed for may be seen and
 /// not be on the disk, and would not be brought there by another sync.
 fn rewrite(file: &dyn StorageFile, part: Range<u64>) -> io::Result<()> {
@@ -350,30 +409,6 @@ fn rewrite(file: &dyn StorageFile, part: Range<u64>) -> io::Result<()> {
         at += piece.len().max(1) as u64;
     }
     if part.is_empty() { Ok(()) } else { file.sync() }
-}
-
-/// Gives every line from `offset` on to `each`, with whether it has an end.
-fn scan(file: &dyn StorageFile, offset: u64, mut each: impl FnMut(&[u8], bool)) -> io::Result<()> {
-    let mut at = offset;
-    let mut rest: Vec<u8> = Vec::new();
-    let mut piece = vec![0; PIECE];
-    loop {
-        let read = file.read_full_at(&mut piece, at)?;
-        at += read as u64;
-        rest.extend_from_slice(piece.get(..read).unwrap_or_default());
-        let whole = rest.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
-        for (line, ended) in checked::lines(rest.get(..whole).unwrap_or_default()) {
-            each(rest.get(line).unwrap_or_default(), ended);
-        }
-        rest.drain(..whole);
-        if read < PIECE {
-            break;
-        }
-    }
-    if !rest.is_empty() {
-        each(&rest, false);
-    }
-    Ok(())
 }
 
 #[cfg(test)]

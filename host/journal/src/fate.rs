@@ -85,6 +85,15 @@ impl Fates {
         Fate::ALL.iter().for_each(|&fate| self.add(fate, other.get(fate)));
     }
 
+    /// What is left of these without those of `other`; `None` where that counts more of any.
+    pub(crate) fn without(&self, other: &Self) -> Option<Self> {
+        let mut left = *self;
+        for fate in Fate::ALL {
+            *left.place(fate) = self.get(fate).checked_sub(other.get(fate))?;
+        }
+        Some(left)
+    }
+
     fn place(&mut self, fate: Fate) -> &mut u64 {
         match fate {
             Fate::Delivered => &mut self.delivered,

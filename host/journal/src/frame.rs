@@ -206,7 +206,7 @@ pub(crate) fn tenants(header: &Header, payload: &[u8]) -> Option<Tenants> {
 }
 
 fn put_tenants(out: &mut Vec<u8>, tenants: &Tenants) {
-    let Tenants { values, codes } = tenants;
+    let Tenants { values, codes, .. } = tenants;
     out.extend_from_slice(&u32::try_from(values.len()).unwrap_or(u32::MAX).to_le_bytes());
     if values.is_empty() {
         return;
@@ -232,7 +232,7 @@ fn take_tenants(rest: &mut Fields<'_>, count: usize) -> Option<Tenants> {
         std::str::from_utf8(rest.take(len)?).ok().map(Box::from)
     };
     let values = (0..distinct).map(value).collect::<Option<_>>()?;
-    Some(Tenants { values, codes })
+    Some(Tenants::new(values, codes))
 }
 
 /// Bytes that are taken from the front.

@@ -8,11 +8,15 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::checked::{self, Appender};
-use crate::dead::DeadLetters;
+use crate::dead::{DeadLetter, DeadLetters};
 use crate::fate::{Fate, Fates};
 use crate::reserve::{Reserve, is_full};
 use crate::segment::Accepted;
 use crate::storage::{Storage, StorageFile};
+use crate::tenants::Whose;
+use crate::versions::{Arrival, Takeover, Told, Version, Versions};
+
+mod mend;
 
 /// The file of a lane is written anew once it is longer than this, in bytes, and than
 /// [`COMPACT_RATIO`] times what it would be then.
@@ -61,6 +65,12 @@ pub struct LaneState {
     /// How much of the file of dead letters is accounted for, in bytes.
     #[serde(default)]
     pub(crate) dead: u64,
+    /// What has become of dead letters since they were: by what they were, and by what they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) revived: Option<Box<(Fates, Fates)>>,
+    /// The version of the plugin that took over last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) version: Option<Box<Takeover>>,
 }
 
 /// Records that may have reached the receiver.
@@ -76,29 +86,13 @@ pub struct Doubt {
 }
 
 impl LaneState {
-    /// Takes note of what became of records; returns how many of them were new. `tenant` tells whose
-    /// the record at a position is.
-    fn settle<'a>(
-        &mut self,
-        runs: &[(Range<u64>, Fate)],
-        tenant: impl Fn(u64) -> Option<&'a str>,
-        change: &mut Change,
-    ) {
+    /// Takes note of what became of records; `whose` tells who they are accounted to.
+    fn settle(&mut self, runs: &[(Range<u64>, Fate)], whose: &Whose<'_>, change: &mut Change) {
         for (range, fate) in runs {
             for (from, to) in self.missing(range.clone()) {
                 self.fates.add(*fate, to - from);
                 change.settled.push((from, to, *fate));
-                let mut last: Option<(&str, u64)> = None;
-                for position in from..to {
-                    match (tenant(position), &mut last) {
-                        (Some(tenant), Some((same, count))) if *same == tenant => *count += 1,
-                        (next, last) => {
-                            change.add(last.take(), *fate);
-                            *last = next.map(|tenant| (tenant, 1));
-                        }
-                    }
-                }
-                change.add(last, *fate);
+                whose.count(&(from..to), |tenant, records| change.add(tenant, *fate, records));
                 self.mark(from, to);
             }
         }
@@ -108,9 +102,21 @@ impl LaneState {
                 None => drop(self.tenants.insert(tenant.clone(), *fates)),
             }
         }
+        self.end_settled_doubt();
+    }
+
+    /// There is no doubt about what something has become of.
+    fn end_settled_doubt(&mut self) {
         if self.doubt.is_some_and(|doubt| self.missing(doubt.from..doubt.to).is_empty()) {
             self.doubt = None;
         }
+    }
+
+    /// Whether something has become of the record at `position`.
+    pub(crate) fn is_done(&self, position: u64) -> bool {
+        let behind = self.done.partition_point(|&(from, _)| from <= position);
+        let before = behind.checked_sub(1).and_then(|before| self.done.get(before));
+        position < self.cursor || before.is_some_and(|&(_, to)| position < to)
     }
 
     /// The parts of `range` of which nothing has become yet.
@@ -154,11 +160,39 @@ impl LaneState {
         }
     }
 
-    /// Does again what a line of the file says.
-    fn replay(&mut self, entry: Entry) {
+    /// The number of the version that took over last; 0 before the first.
+    pub(crate) fn version_number(&self) -> u64 {
+        self.version.as_ref().map_or(0, |version| version.number)
+    }
+
+    /// What became of the records at first, whatever has become of dead letters since.
+    pub(crate) fn first_fates(&self) -> Fates {
+        let mut fates = self.fates;
+        if let Some((from, to)) = self.revived.as_deref() {
+            fates.merge(from);
+            fates = fates.without(to).unwrap_or_default();
+        }
+        fates
+    }
+
+    /// A version takes over.
+    fn take_over(&mut self, arrival: Arrival) -> Takeover {
+        let takeover = Takeover::new(arrival, self);
+        self.version = Some(Box::new(takeover.clone()));
+        takeover
+    }
+
+    /// Does again what a line of the file says, and tells of a version that took over with it.
+    fn replay(&mut self, entry: Entry) -> Option<Takeover> {
+        let mut takeover = None;
         match entry {
             Entry::State(state) => *self = *state,
+            Entry::Version(arrival) => takeover = Some(self.take_over(arrival)),
             Entry::Change(change) => {
+                if change.by > self.version_number() {
+                    // The line in which it took over is lost: nobody knows what it was.
+                    takeover = Some(self.take_over(Arrival::unknown(change.by)));
+                }
                 for (from, to, fate) in change.settled {
                     for (from, to) in self.missing(from..to) {
                         self.fates.add(fate, to - from);
@@ -171,15 +205,12 @@ impl LaneState {
                 for (tenant, fate) in change.revived {
                     self.revive(tenant.as_deref(), fate.from, fate.to);
                 }
-                if change.dead > 0 {
-                    self.dead = change.dead;
-                }
-                if self.doubt.is_some_and(|doubt| self.missing(doubt.from..doubt.to).is_empty()) {
-                    self.doubt = None;
-                }
+                self.dead = change.dead.unwrap_or(self.dead);
+                self.end_settled_doubt();
             }
             Entry::Doubt(doubt) => self.doubt = Some(doubt).filter(|doubt| doubt.from < doubt.to),
         }
+        takeover
     }
 
     /// Something else has become of a dead letter.
@@ -190,6 +221,11 @@ impl LaneState {
                 fates.add(to, 1);
             }
         };
+        if self.fates.get(from) > 0 {
+            let (was, is) = &mut **self.revived.get_or_insert_default();
+            was.add(from, 1);
+            is.add(to, 1);
+        }
         change(&mut self.fates);
         if let Some(fates) = tenant.and_then(|tenant| self.tenants.get_mut(tenant)) {
             change(fates);
@@ -208,6 +244,8 @@ enum Entry {
     Change(Change),
     /// Records are about to be handed over to a receiver that recognises them only for a time.
     Doubt(Doubt),
+    /// Another version of the plugin takes over.
+    Version(Arrival),
 }
 
 /// What became of some records.
@@ -215,13 +253,16 @@ enum Entry {
 struct Change {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     settled: Vec<(u64, u64, Fate)>,
+    /// The number of the version that settled these.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    by: u64,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     tenants: BTreeMap<String, Fates>,
     /// Dead letters of which something else has become, with their tenants.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     revived: Vec<(Option<String>, Revived)>,
-    #[serde(default, skip_serializing_if = "is_zero")]
-    dead: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    dead: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -231,13 +272,12 @@ struct Revived {
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
-fn is_zero(len: &u64) -> bool {
-    *len == 0
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 impl Change {
-    fn add(&mut self, run: Option<(&str, u64)>, fate: Fate) {
-        let Some((tenant, records)) = run else { return };
+    fn add(&mut self, tenant: &str, fate: Fate, records: u64) {
         match self.tenants.get_mut(tenant) {
             Some(fates) => fates.add(fate, records),
             None => self.tenants.entry(tenant.to_owned()).or_default().add(fate, records),
@@ -251,6 +291,7 @@ pub(crate) struct Lane {
     state: LaneState,
     keep: Option<Keep>,
     pub(crate) dead: Option<DeadLetters>,
+    versions: Versions,
     /// The cursor as it is on disk for sure.
     durable: u64,
     /// Whether what is in doubt is.
@@ -278,6 +319,8 @@ pub(crate) struct Found {
     pub(crate) state: Option<LaneState>,
     /// Lines that are damaged: what they told of will be delivered again.
     pub(crate) damaged: u64,
+    /// The versions that took over, as it tells of them.
+    pub(crate) takeovers: Told,
     /// Where its last whole line ends.
     len: u64,
 }
@@ -298,16 +341,20 @@ pub(crate) fn read(storage: &dyn Storage, sink: &str) -> io::Result<Found> {
             continue;
         }
         match checked::parse::<Entry>(bytes.get(line).unwrap_or_default()) {
-            Some(Entry::State(state)) => found.state = Some(*state),
+            Some(Entry::State(state)) => {
+                found.takeovers = Told::of(&state);
+                found.state = Some(*state);
+            }
             // Without a state to begin with there is nothing that it could change.
             Some(entry) => match &mut found.state {
-                // Behind a line that is lost, nobody knows which letters were accounted for.
-                Some(state) if found.damaged > 0 => {
+                Some(state) => {
                     let dead = state.dead;
-                    state.replay(entry);
-                    state.dead = dead;
+                    found.takeovers.known.extend(state.replay(entry));
+                    // Behind a line that is lost, nobody knows which letters were accounted for.
+                    if found.damaged > 0 {
+                        state.dead = dead;
+                    }
                 }
-                Some(state) => state.replay(entry),
                 None => found.damaged += 1,
             },
             // The last may just not have been finished.
@@ -321,7 +368,8 @@ impl Lane {
     /// A lane that is kept nowhere.
     pub(crate) fn in_memory(origin: u64) -> Self {
         let state = LaneState { origin, cursor: origin, ..LaneState::default() };
-        Self { durable: origin, doubt_is_durable: true, state, keep: None, dead: None }
+        let versions = Versions::in_memory();
+        Self { durable: origin, doubt_is_durable: true, state, keep: None, dead: None, versions }
     }
 
     /// A lane whose file was read, or a new one with the state `new`.
@@ -332,9 +380,11 @@ impl Lane {
         new: LaneState,
     ) -> io::Result<Self> {
         let state = found.state.clone().unwrap_or(new);
-        let is_done = |position: u64| state.missing(position..position + 1).is_empty();
+        let is_done = |position: u64| state.is_done(position);
         let dead = DeadLetters::open(storage, sink, state.dead, is_done)?;
-        let keep = match (write_anew(&**storage, sink, &state), &found.state) {
+        let mut versions = Versions::new(storage, sink, found.takeovers.clone());
+        let anew = versions.flush().and_then(|()| write_anew(&**storage, sink, &state));
+        let keep = match (anew, &found.state) {
             (Ok(anew), _) => Keep::new(storage, sink, anew),
             (Err(error), None) => return Err(error),
             // The file as it is does as well, until there is room.
@@ -347,7 +397,8 @@ impl Lane {
         // What was read may be what a sync has failed for, and not be on the disk.
         let durable = if keep.doubtful { 0 } else { state.cursor };
         let doubt_is_durable = !keep.doubtful;
-        Ok(Self { durable, doubt_is_durable, state, keep: Some(keep), dead: Some(dead) })
+        let (keep, dead) = (Some(keep), Some(dead));
+        Ok(Self { durable, doubt_is_durable, state, keep, dead, versions })
     }
 
     /// The position behind the last of which anything is known.
@@ -367,37 +418,31 @@ impl Lane {
         if self.keep.is_some() { self.durable } else { self.state.cursor }
     }
 
-    /// Takes note of what became of records, and writes it down. What can't be written down now is
-    /// kept, and written with what comes next; until then the answer says why.
-    pub(crate) fn settle<'a>(
+    /// Takes note of what became of records, with the letters of those that are dead, and writes it
+    /// down. What can't be written down now is kept, and written with what comes next; until then the
+    /// answer says why. Where it is a letter that can't be written, nothing has become of anything.
+    pub(crate) fn settle(
         &mut self,
         runs: &[(Range<u64>, Fate)],
-        tenant: impl Fn(u64) -> Option<&'a str>,
+        letters: &[DeadLetter],
+        whose: &Whose<'_>,
         reserve: &Reserve,
     ) -> io::Result<()> {
-        let mut change = Change::default();
-        self.state.settle(runs, tenant, &mut change);
+        let mut change = Change { by: self.state.version_number(), ..Change::default() };
         if let Some(dead) = &mut self.dead {
-            change.dead = dead.account(runs);
-            self.state.dead = change.dead;
+            // Of what something has become before, nothing else does: such as what was given up
+            // meanwhile.
+            let state = &self.state;
+            dead.add(letters.iter().filter(|letter| !state.is_done(letter.position)), reserve)?;
+            dead.withdraw(runs, reserve)?;
+            change.dead = Some(dead.account(runs));
         }
+        self.state.settle(runs, whose, &mut change);
+        self.state.dead = change.dead.unwrap_or(self.state.dead);
         if change.settled.is_empty() {
             return Ok(());
         }
         self.write(&Entry::Change(change), reserve)
-    }
-
-    /// Something else has become of a dead letter.
-    pub(crate) fn revive(
-        &mut self,
-        tenant: Option<String>,
-        from: Fate,
-        to: Fate,
-        reserve: &Reserve,
-    ) -> io::Result<()> {
-        self.state.revive(tenant.as_deref(), from, to);
-        let revived = vec![(tenant, Revived { from, to })];
-        self.write(&Entry::Change(Change { revived, ..Change::default() }), reserve)
     }
 
     /// Takes note that these are about to be handed over; durable when this returns. What is in doubt
@@ -420,11 +465,27 @@ impl Lane {
         self.sync(reserve)
     }
 
-    /// Takes the doubt back: what it is of is handed over again.
-    pub(crate) fn clear_doubt(&mut self, reserve: &Reserve) -> io::Result<()> {
-        let nothing = Doubt { from: self.state.cursor, to: self.state.cursor, since: 0 };
-        self.state.doubt = None;
-        self.write(&Entry::Doubt(nothing), reserve)
+    /// A version of the plugin takes over, unless it is there already: what is settled from now on is
+    /// its doing.
+    pub(crate) fn take_over(
+        &mut self,
+        version: &Version,
+        since: i64,
+        reserve: &Reserve,
+    ) -> io::Result<()> {
+        if self.state.version.as_ref().is_some_and(|known| known.digest() == version.digest) {
+            // What could not be written the last time.
+            return self.keep.as_mut().map_or(Ok(()), |keep| keep.write_out(reserve));
+        }
+        let arrival = Arrival::new(self.state.version_number() + 1, version, since);
+        let takeover = self.state.take_over(arrival.clone());
+        self.versions.add(takeover);
+        self.write(&Entry::Version(arrival), reserve)
+    }
+
+    /// The versions that took over, of which not all may be in their file.
+    pub(crate) fn versions(&self) -> &Told {
+        self.versions.told()
     }
 
     /// Makes the cursor durable.
@@ -435,8 +496,17 @@ impl Lane {
             keep.doubtful = keep.appender.sync().is_err();
         }
         if keep.doubtful {
-            keep.rewrite(&self.state, reserve)?;
+            keep.rewrite(&self.state, &mut self.versions, reserve)?;
         }
+        self.durable = self.state.cursor;
+        self.doubt_is_durable = true;
+        Ok(())
+    }
+
+    /// Writes the file anew, durably.
+    pub(crate) fn rewrite(&mut self, reserve: &Reserve) -> io::Result<()> {
+        let Some(keep) = &mut self.keep else { return Ok(()) };
+        keep.rewrite(&self.state, &mut self.versions, reserve)?;
         self.durable = self.state.cursor;
         self.doubt_is_durable = true;
         Ok(())
@@ -453,7 +523,7 @@ impl Lane {
         let Some(keep) = &mut self.keep else { return Ok(()) };
         keep.unwritten.extend_from_slice(&checked::line(entry));
         if keep.doubtful {
-            match keep.rewrite(&self.state, reserve) {
+            match keep.rewrite(&self.state, &mut self.versions, reserve) {
                 // What was there when the lane was opened is still there.
                 Err(error) if is_full(&error) => {}
                 other => return other,
@@ -462,7 +532,7 @@ impl Lane {
         keep.write_out(reserve)?;
         if keep.appender.len() > COMPACT_ABOVE.max(keep.compacted.saturating_mul(COMPACT_RATIO))
             // The file as it is does as well: nothing is lost where this fails.
-            && keep.rewrite(&self.state, reserve).is_ok()
+            && keep.rewrite(&self.state, &mut self.versions, reserve).is_ok()
         {
             self.durable = self.state.cursor;
             self.doubt_is_durable = true;
@@ -493,8 +563,17 @@ impl Keep {
     }
 
     /// Writes the file anew, durably.
-    fn rewrite(&mut self, state: &LaneState, reserve: &Reserve) -> io::Result<()> {
-        let anew = reserve.or_spend(|| write_anew(&*self.storage, &self.sink, state))?;
+    fn rewrite(
+        &mut self,
+        state: &LaneState,
+        versions: &mut Versions,
+        reserve: &Reserve,
+    ) -> io::Result<()> {
+        let anew = reserve.or_spend(|| {
+            // The lines that told of them are about to go.
+            versions.flush()?;
+            write_anew(&*self.storage, &self.sink, state)
+        })?;
         // Once it has the name it is the one that the next start reads, durable or not.
         self.appender = Appender::new(anew.file, anew.len);
         self.compacted = anew.len;
@@ -505,7 +584,7 @@ impl Keep {
 }
 
 /// A lane's file that was written anew and has its name.
-pub(crate) struct Anew {
+struct Anew {
     file: Box<dyn StorageFile>,
     len: u64,
     /// Whether it has its name for good.
@@ -513,7 +592,7 @@ pub(crate) struct Anew {
 }
 
 /// Writes a lane's file anew and puts it in the place of the old one.
-pub(crate) fn write_anew(storage: &dyn Storage, sink: &str, state: &LaneState) -> io::Result<Anew> {
+fn write_anew(storage: &dyn Storage, sink: &str, state: &LaneState) -> io::Result<Anew> {
     let unready = format!("{sink}.lane-tmp");
     match storage.remove(&unready) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

@@ -22,7 +22,9 @@
 //!
 //! **Lanes**, `<sink>.lane`, and **dead letters**, `<sink>.dead`: lines of a CRC-32 in hexadecimal, a
 //! space, and a JSON object. A lane's file begins with its whole state, twice, and goes on with
-//! changes; it is written anew when it has grown. `lock` keeps others out; `reserve` is room that is
+//! changes; it is written anew when it has grown. **Versions**, `<sink>.versions`, are such lines,
+//! too: which version of the sink's plugin took over when, and what was settled before; they go there
+//! before the lane's file, which tells of the newest, is written anew. `lock` keeps others out; `reserve` is room that is
 //! given up when the disk is full, so that cursors can be written and segments removed.
 //!
 //! # What holds
@@ -64,6 +66,7 @@ mod reserve;
 mod segment;
 mod storage;
 mod tenants;
+mod versions;
 mod writer;
 
 pub use batch::{Batch, Encoding};
@@ -79,4 +82,5 @@ pub use offline::{
 pub use reader::{BatchLimits, Next, Reader};
 pub use recovery::{OpenError, Recovered};
 pub use storage::{Directory, Lock, Storage, StorageFile};
+pub use versions::{Stretch, Version};
 pub use writer::{CommitError, Writer};

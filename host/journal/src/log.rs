@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use wasink_record::Stream;
 
 use crate::chunk::Chunk;
-use crate::fate::Fate;
+use crate::dead::{self, Dead, DeadLetter};
 use crate::frame::Damage;
 use crate::lane::{self, Lane, LaneState};
 use crate::quarantine;
@@ -20,7 +20,11 @@ use crate::reader::{Load, Loaded, Reader};
 use crate::reserve::Reserve;
 use crate::segment::{self, Accepted};
 use crate::storage::Storage;
-use crate::writer::{CommitError, Writer};
+use crate::tenants::Whose;
+use crate::versions::{self, Stretch};
+use crate::writer::Writer;
+
+mod room;
 
 /// What an append survives.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -249,12 +253,46 @@ impl Log {
 
     /// What is known of a sink's lane.
     pub fn lane(&self, sink: &str) -> Option<LaneState> {
-        let state = self.shared.lock();
-        let slot = state.lanes.iter().find(|slot| slot.sink == sink)?;
-        let lane = slot.lane.clone();
-        drop(state);
+        let lane = self.slot(sink)?;
         let known = lock(&lane).state().clone();
         Some(known)
+    }
+
+    fn slot(&self, sink: &str) -> Option<Arc<Mutex<Lane>>> {
+        let state = self.shared.lock();
+        state.lanes.iter().find(|slot| slot.sink == sink).map(|slot| slot.lane.clone())
+    }
+
+    /// The dead letters of a sink that `choose` chooses, in the order in which they came. A log in
+    /// memory has none.
+    ///
+    /// # Errors
+    ///
+    /// What the file system says.
+    pub fn dead(&self, sink: &str, choose: impl FnMut(&DeadLetter) -> bool) -> io::Result<Dead> {
+        match &self.shared.storage {
+            Some(storage) => dead::read(&**storage, sink, choose),
+            None => Ok(Dead::default()),
+        }
+    }
+
+    /// Which version of its plugin settled what at a sink: all that is settled there is in one of the
+    /// stretches, and once.
+    ///
+    /// # Errors
+    ///
+    /// What the file system says.
+    pub fn provenance(&self, sink: &str) -> io::Result<Vec<Stretch>> {
+        let Some(lane) = self.slot(sink) else { return Ok(Vec::new()) };
+        let (told, state) = {
+            let lane = lock(&lane);
+            (lane.versions().clone(), lane.state().clone())
+        };
+        let file = match &self.shared.storage {
+            Some(storage) => versions::read(&**storage, sink)?.takeovers,
+            None => Vec::new(),
+        };
+        Ok(told.stretches(&state, file))
     }
 
     /// What is known of every lane, by sink.
@@ -314,29 +352,10 @@ impl Log {
         }
     }
 
-    /// Makes room for so many bytes, as the sinks' policies say.
-    pub(crate) fn make_room(&self, needed: u64) -> Result<(), CommitError> {
-        loop {
-            let (lane, range) = {
-                let mut state = self.shared.lock();
-                self.shared.release(&mut state);
-                match self.shared.too_much(&state, needed) {
-                    None => return Ok(()),
-                    Some(Holder::Nobody) => return Ok(()),
-                    Some(Holder::Reluctant(full)) => return Err(full),
-                    Some(Holder::Unsynced(lane)) => (lane, 0..0),
-                    Some(Holder::Dropping { lane, range }) => (lane, range),
-                }
-            };
-            self.give_up(&lane, range)?;
-        }
-    }
-
-    /// Gives up a lane's oldest records, and brings the lane to the disk.
-    fn give_up(&self, lane: &Arc<Mutex<Lane>>, range: Range<u64>) -> io::Result<()> {
-        // Read before the lane is held: its own thread must not wait for that.
+    /// The chunks that hold records at these positions, of those that can be read.
+    pub(crate) fn chunks(&self, range: &Range<u64>) -> io::Result<Vec<Arc<Chunk>>> {
         let mut load = Load::new(self.clone());
-        // What can't be read can be given up all the same.
+        // What can't be read can be settled all the same.
         load.tolerate(0..u64::MAX);
         let mut chunks = Vec::new();
         let mut at = range.start;
@@ -345,9 +364,13 @@ impl Log {
                 chunks.push(chunk.clone());
                 chunk.end() < range.end
             };
-            if self.cached(at, take) == Ok(true) {
-                at = chunks.last().map_or(range.end, |chunk| chunk.end());
-                continue;
+            match self.cached(at, take) {
+                Ok(true) => {
+                    at = chunks.last().map_or(range.end, |chunk| chunk.end());
+                    continue;
+                }
+                Ok(false) => {}
+                Err(_) => break,
             }
             match load.at(at)? {
                 Loaded::Chunk(chunk) => {
@@ -358,22 +381,7 @@ impl Log {
                 Loaded::End => break,
             }
         }
-        let tenant = |position: u64| {
-            let at = chunks.partition_point(|chunk| chunk.end() <= position);
-            let chunk: &Arc<Chunk> = chunks.get(at)?;
-            let index = position.checked_sub(chunk.position())?;
-            chunk.tenants().get(usize::try_from(index).ok()?)
-        };
-        let mut lane = lock(lane);
-        let runs = [(range, Fate::Dropped)];
-        if let Some(letters) = &mut lane.dead {
-            letters.withdraw(&runs, &self.shared.reserve)?;
-        }
-        lane.settle(&runs, tenant, &self.shared.reserve)?;
-        lane.sync(&self.shared.reserve)?;
-        drop(lane);
-        self.moved();
-        Ok(())
+        Ok(chunks)
     }
 
     /// Takes note of how far lanes have got, and lets go of what nobody needs.
@@ -397,13 +405,7 @@ impl Log {
         let mut state = self.shared.lock();
         for chunk in chunks {
             let tenants = chunk.tenants();
-            let mut counts = vec![0; tenants.values.len()];
-            for &code in &tenants.codes {
-                if let Some(count) = counts.get_mut(code as usize) {
-                    *count += 1;
-                }
-            }
-            for (tenant, count) in tenants.values.iter().zip(counts) {
+            for (tenant, &count) in tenants.values.iter().zip(&tenants.counts) {
                 match state.accepted.get_mut(&**tenant) {
                     Some(sum) => *sum += count,
                     None => drop(state.accepted.insert(tenant.to_string(), count)),
@@ -507,160 +509,19 @@ pub(crate) enum End {
     Closed,
 }
 
-/// What keeps a log from taking more.
-enum Holder {
-    /// Nobody: more than it may hold was to go in at once.
-    Nobody,
-    /// A sink whose policy is not to lose anything.
-    Reluctant(CommitError),
-    /// A sink that is past the oldest, which is not on disk for sure.
-    Unsynced(Arc<Mutex<Lane>>),
-    /// A sink that gives up its oldest.
-    Dropping { lane: Arc<Mutex<Lane>>, range: Range<u64> },
-}
-
 impl Shared {
     /// The state behind the lock. A panic elsewhere leaves it whole: each change is finished before
     /// anything that could panic.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    fn used(&self, state: &State) -> u64 {
-        match self.storage {
-            Some(_) => state.segments.iter().map(|segment| segment.len).sum(),
-            None => state.weight,
-        }
-    }
-
-    /// What can be let go at once, oldest first: where each begins and ends, and its bytes. The last
-    /// segment is not among them, since it is being written to.
-    fn units<'a>(&self, state: &'a State) -> Box<dyn Iterator<Item = (Range<u64>, u64)> + 'a> {
-        match self.storage {
-            Some(_) => {
-                let ends = state.segments.iter().skip(1).map(|segment| segment.first);
-                let with_end = state.segments.iter().zip(ends);
-                Box::new(with_end.map(|(segment, end)| (segment.first..end, segment.len)))
-            }
-            None => {
-                let range = |chunk: &Arc<Chunk>| chunk.position()..chunk.end();
-                Box::new(state.chunks.iter().map(move |chunk| (range(chunk), chunk.weight())))
-            }
-        }
-    }
-
-    /// Whether so many bytes more are too much, and who is to blame.
-    fn too_much(&self, state: &State, needed: u64) -> Option<Holder> {
-        let full = self.used(state).saturating_add(needed) > self.options.bytes;
-        let oldest = self.units(state).next();
-        let mut reluctant: Option<CommitError> = None;
-        for slot in &state.lanes {
-            // Most sinks may leave as much as there can be: nothing has to be added up for them.
-            if !full && slot.max_pending >= self.options.bytes {
-                continue;
-            }
-            let cursor = slot.cursor;
-            let holds = |(range, _): &(Range<u64>, u64)| range.end > cursor;
-            let mut left = self.units(state).filter(holds);
-            let Some((first, bytes)) = left.next() else { continue };
-            let bytes = bytes + left.map(|(_, bytes)| bytes).sum::<u64>();
-            let to_blame = full && oldest.as_ref().is_some_and(|(range, _)| range.end > cursor);
-            if !to_blame && bytes.saturating_add(needed) <= slot.max_pending {
-                continue;
-            }
-            if slot.when_full == WhenFull::DropOldest {
-                let lane = slot.lane.clone();
-                return Some(Holder::Dropping { lane, range: cursor..first.end });
-            }
-            let reject = slot.when_full == WhenFull::Reject;
-            let worse = match &reluctant {
-                Some(CommitError::Full { reject: known, .. }) => reject && !known,
-                _ => true,
-            };
-            if worse {
-                let sink = slot.sink.clone();
-                let pending = state.next.saturating_sub(cursor);
-                reluctant = Some(CommitError::Full { sink, pending, reject });
-            }
-        }
-        if let Some(full) = reluctant {
-            return Some(Holder::Reluctant(full));
-        }
-        if !full {
-            return None;
-        }
-        let behind =
-            |slot: &&Slot| oldest.as_ref().is_some_and(|(range, _)| range.end > slot.durable);
-        // With nobody to blame there is nothing that could be let go.
-        Some(
-            state
-                .lanes
-                .iter()
-                .find(behind)
-                .map_or(Holder::Nobody, |slot| Holder::Unsynced(slot.lane.clone())),
-        )
-    }
-
-    /// Lets go of what every lane is past. A segment goes only once every cursor that is past it is
-    /// on disk for sure.
-    fn release(&self, state: &mut State) -> bool {
-        for slot in &mut state.lanes {
-            // Whoever holds the lane will come here afterwards.
-            if let Ok(lane) = slot.lane.try_lock() {
-                slot.cursor = lane.state().cursor;
-                slot.durable = lane.durable();
-            }
-        }
-        self.trim(state);
-        let relevant = |slot: &&Slot| self.storage.is_some() || slot.attached;
-        let lanes = state.lanes.iter().filter(relevant);
-        let floor = lanes.map(|slot| slot.durable).min().unwrap_or(state.next);
-        let mut released = false;
-        match &self.storage {
-            Some(storage) => {
-                while state.segments.get(1).is_some_and(|next| next.first <= floor)
-                    && let Some(segment) = state.segments.front()
-                    && storage.remove(&segment::name(segment.first)).is_ok()
-                {
-                    state.segments.pop_front();
-                    released = true;
-                }
-                if released {
-                    // Should the removal be undone by a crash, the next start removes them again.
-                    drop(storage.sync_directory());
-                    drop(self.reserve.restore());
-                }
-            }
-            None => {
-                while state.chunks.front().is_some_and(|chunk| chunk.end() <= floor)
-                    && let Some(chunk) = state.chunks.pop_front()
-                {
-                    state.weight -= chunk.weight();
-                    released = true;
-                }
-            }
-        }
-        released
-    }
-
-    /// Keeps what is in memory below its bound, where it is on disk as well.
-    fn trim(&self, state: &mut State) {
-        if self.storage.is_none() {
-            if state.lanes.iter().all(|slot| !slot.attached) {
-                state.chunks.clear();
-                state.weight = 0;
-            }
-            return;
-        }
-        let attached = state.lanes.iter().filter(|slot| slot.attached);
-        let floor = attached.map(|slot| slot.cursor).min().unwrap_or(state.next);
-        while let Some(chunk) = state.chunks.front()
-            && (state.weight > self.options.memory || chunk.end() <= floor)
-        {
-            state.weight -= chunk.weight();
-            state.chunks.pop_front();
-        }
-    }
+/// Whose the records of these chunks are.
+pub(crate) fn whose(chunks: &[Arc<Chunk>]) -> Whose<'_> {
+    let mut whose = Whose::default();
+    chunks.iter().for_each(|chunk| whose.add(chunk.position(), chunk.tenants()));
+    whose
 }
 
 pub(crate) fn lock(lane: &Mutex<Lane>) -> MutexGuard<'_, Lane> {

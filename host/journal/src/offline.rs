@@ -20,6 +20,8 @@ use crate::recovery::{self, LOCK, OpenError};
 use crate::reserve::Reserve;
 use crate::segment::{self, Accepted, Head};
 use crate::storage::{Lock, Storage, StorageFile};
+use crate::tenants::Whose;
+use crate::versions::{self, Stretch};
 
 /// A journal that is looked at from outside.
 ///
@@ -85,6 +87,8 @@ pub struct LaneReport {
     pub dead: u64,
     /// Lines of the file of dead letters that are damaged.
     pub damaged_dead: u64,
+    /// Lines of the file of versions that are damaged: whose doing something was, nobody knows then.
+    pub damaged_versions: u64,
 }
 
 /// A record as the journal holds it.
@@ -127,6 +131,8 @@ pub struct Receipt {
     pub quarantined_bytes: u64,
     /// Lanes that were written anew without their damaged lines.
     pub lanes: Vec<String>,
+    /// Files of versions that were written anew without their damaged lines.
+    pub versions: Vec<String>,
 }
 
 impl Offline {
@@ -159,6 +165,7 @@ impl Offline {
                     state: found.state,
                     dead: dead.letters.len() as u64,
                     damaged_dead: dead.damaged,
+                    damaged_versions: versions::read(&*self.storage, sink)?.damaged,
                 };
                 inspection.lanes.insert(sink.to_owned(), report);
             } else if quarantine::is(name) {
@@ -195,10 +202,8 @@ impl Offline {
                     report.records += u64::from(header.records);
                     report.end = report.end.max(header.end());
                     let tenants = frame::tenants(&header, &payload).unwrap_or_default();
-                    for record in 0..tenants.codes.len() {
-                        if let Some(tenant) = tenants.get(record) {
-                            *accepted.entry(tenant.to_owned()).or_default() += 1;
-                        }
+                    for (tenant, &records) in tenants.values.iter().zip(&tenants.counts) {
+                        *accepted.entry(tenant.to_string()).or_default() += records;
                     }
                 }
             }
@@ -302,11 +307,12 @@ impl Offline {
             }
             // Letters are written before it is noted that their records are dealt with; and some may
             // have been purged.
-            let dealt_with = |letter: &DeadLetter| {
-                state.missing(letter.position..letter.position + 1).is_empty()
-            };
+            let dealt_with = |letter: &DeadLetter| state.is_done(letter.position);
             let letters = dead::read(&*self.storage, sink, dealt_with)?.letters.len() as u64;
             let dead = state.fates.rejected + state.fates.expired;
+            let stretches = self.provenance(sink)?;
+            let told: u64 = stretches.iter().map(|stretch| stretch.fates.sum()).sum();
+            differ(None, "settled = settled by all versions", state.fates.sum(), told);
             if letters > dead {
                 differ(None, "rejected and expired = dead letters", dead, letters);
             }
@@ -360,6 +366,19 @@ impl Offline {
         dead::read(&*self.storage, sink, wanted)
     }
 
+    /// Which version of its plugin settled what at a sink: all that is settled there is in one of the
+    /// stretches, and once.
+    ///
+    /// # Errors
+    ///
+    /// What the file system says.
+    pub fn provenance(&self, sink: &str) -> io::Result<Vec<Stretch>> {
+        let found = lane::read(&*self.storage, sink)?;
+        let Some(state) = found.state else { return Ok(Vec::new()) };
+        let file = versions::read(&*self.storage, sink)?.takeovers;
+        Ok(found.takeovers.stretches(&state, file))
+    }
+
     /// The sinks that have a lane here.
     ///
     /// # Errors
@@ -410,12 +429,17 @@ impl Mending<'_> {
             }
         }
         for (sink, report) in &inspection.lanes {
-            if let Some(state) = &report.state
-                && report.damaged_lines > 0
-            {
+            if report.state.is_some() && report.damaged_lines > 0 {
                 self.keep_copy(&lane::file_name(sink))?;
-                lane::write_anew(&**storage, sink, state)?;
+                let reserve = Reserve::default();
+                self.lane(sink)?.map_or(Ok(()), |mut lane| lane.rewrite(&reserve))?;
                 receipt.lanes.push(lane::file_name(sink));
+            }
+            if report.damaged_versions > 0 {
+                self.keep_copy(&versions::file_name(sink))?;
+                let whole = versions::read(&**storage, sink)?.whole;
+                versions::write_anew(&**storage, sink, &whole)?;
+                receipt.versions.push(versions::file_name(sink));
             }
         }
         if receipt != Receipt::default() {
@@ -494,32 +518,23 @@ impl Mending<'_> {
     ///
     /// What the file system says; then all of them are there still.
     pub fn purge(&self, sink: &str, chosen: impl Fn(&DeadLetter) -> bool) -> io::Result<u64> {
-        dead::retain(&*self.offline.storage, sink, |letter| !chosen(letter))
+        self.lane(sink)?.map_or(Ok(0), |mut lane| lane.purge(chosen, &Reserve::default()))
     }
 
-    /// Takes note that something else has become of dead letters: they are no more. Durable when this
-    /// returns.
+    /// Takes note that something else has become of dead letters: they are no more. Those that are
+    /// not there are left out. Durable when this returns.
     ///
     /// # Errors
     ///
-    /// What the file system says. Those before the one that failed are noted.
+    /// What the file system says.
     pub fn resolve(
         &self,
         sink: &str,
         resolved: &[(DeadLetter, Fate)],
         now: Timestamp,
     ) -> io::Result<()> {
-        let storage = &self.offline.storage;
-        let found = lane::read(&**storage, sink)?;
-        let mut lane = Lane::open(storage, sink, &found, LaneState::default())?;
         let reserve = Reserve::default();
-        for (letter, fate) in resolved {
-            if let Some(dead) = &mut lane.dead {
-                dead.resolve(letter.position, *fate, now, &reserve)?;
-            }
-            lane.revive(letter.tenant.clone(), letter.fate, *fate, &reserve)?;
-        }
-        lane.sync(&reserve)
+        self.lane(sink)?.map_or(Ok(()), |mut lane| lane.resolve(resolved, now, &reserve))
     }
 
     /// Settles what is in doubt at a sink: `None` to hand it over again, or what has become of it.
@@ -529,33 +544,27 @@ impl Mending<'_> {
     ///
     /// What the file system says.
     pub fn end_doubt(&self, sink: &str, fate: Option<Fate>) -> io::Result<Option<Range<u64>>> {
+        let Some(mut lane) = self.lane(sink)? else { return Ok(None) };
+        let Some(doubt) = lane.state().doubt else { return Ok(None) };
+        let mut chunks = Vec::new();
+        if fate.is_some() {
+            self.offline.chunks(doubt.from..doubt.to, |chunk| {
+                chunks.push((chunk.position(), chunk.tenants().clone()));
+                true
+            })?;
+        }
+        let mut whose = Whose::default();
+        chunks.iter().for_each(|(position, tenants)| whose.add(*position, tenants));
+        lane.end_doubt(fate, &whose, &Reserve::default())
+    }
+
+    /// A sink's lane, to be changed; `None` where there is none that can be read.
+    fn lane(&self, sink: &str) -> io::Result<Option<Lane>> {
         let storage = &self.offline.storage;
         let found = lane::read(&**storage, sink)?;
-        let Some(doubt) = found.state.as_ref().and_then(|state| state.doubt) else {
+        if found.state.is_none() {
             return Ok(None);
-        };
-        let reserve = Reserve::default();
-        let mut lane = Lane::open(storage, sink, &found, LaneState::default())?;
-        let range = doubt.from..doubt.to;
-        match fate {
-            Some(fate) => {
-                let mut chunks = Vec::new();
-                self.offline.chunks(range.clone(), |chunk| {
-                    let tenants =
-                        (0..chunk.len()).map(|at| chunk.tenants().get(at).map(str::to_owned));
-                    chunks.push((chunk.position(), tenants.collect::<Vec<_>>()));
-                    true
-                })?;
-                let tenant = |position: u64| {
-                    let (first, tenants) =
-                        chunks.iter().rev().find(|(first, _)| *first <= position)?;
-                    tenants.get(usize::try_from(position - first).ok()?)?.as_deref()
-                };
-                lane.settle(&[(range.clone(), fate)], tenant, &reserve)?;
-            }
-            None => lane.clear_doubt(&reserve)?,
         }
-        lane.sync(&reserve)?;
-        Ok(Some(range))
+        Lane::open(storage, sink, &found, LaneState::default()).map(Some)
     }
 }

@@ -1,11 +1,13 @@
 //! Reading a log at a position of one's own, and cutting batches out of it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::num::{NonZeroU32, NonZeroU64};
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+
+use wasink_record::{Clock, SystemClock, Timestamp};
 
 use crate::batch::Batch;
 use crate::chunk::Chunk;
@@ -13,9 +15,11 @@ use crate::dead::DeadLetter;
 use crate::fate::Fate;
 use crate::frame::{self, Damage, Found, Kind, Scan};
 use crate::lane::{Doubt, Lane, LaneState};
-use crate::log::{End, Log, lock};
+use crate::log::{End, Log, lock, whose};
 use crate::reserve::is_full;
 use crate::storage::StorageFile;
+use crate::tenants::Whose;
+use crate::versions::Version;
 
 /// How large a batch may become, and how long its first record may wait for the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -160,14 +164,7 @@ impl Reader {
             let tenant = index_of(letter.position).and_then(|index| batch.tenant(index));
             letter.tenant = tenant.map(str::to_owned);
         }
-        let nobody = batch.has_no_tenants();
-        let tenant = |position: u64| {
-            if nobody {
-                return None;
-            }
-            batch.tenant(index_of(position)?)
-        };
-        self.note(runs, tenant, dead)
+        self.note(runs, &dead, &batch.whose())
     }
 
     /// Takes note that the records at these positions can't be read, and goes on behind them.
@@ -176,25 +173,18 @@ impl Reader {
     ///
     /// As for [`settle`](Self::settle).
     pub fn give_up(&mut self, range: Range<u64>) -> io::Result<()> {
-        self.note(&[(range, Fate::Damaged)], |_| None, Vec::new())
+        self.note(&[(range, Fate::Damaged)], &[], &Whose::default())
     }
 
-    fn note<'a>(
+    fn note(
         &mut self,
         runs: &[(Range<u64>, Fate)],
-        tenant: impl Fn(u64) -> Option<&'a str>,
-        mut dead: Vec<DeadLetter>,
+        dead: &[DeadLetter],
+        whose: &Whose<'_>,
     ) -> io::Result<()> {
         let reserve = self.log.reserve();
         let mut lane = lock(&self.lane);
-        // Of what something has become before, nothing else does: such as what was given up meanwhile.
-        let is_new = |position: u64| !lane.state().missing(position..position + 1).is_empty();
-        dead.retain(|letter| is_new(letter.position));
-        if let Some(letters) = &mut lane.dead {
-            letters.add(&dead, reserve)?;
-            letters.withdraw(runs, reserve)?;
-        }
-        let mut noted = lane.settle(runs, tenant, reserve);
+        let mut noted = lane.settle(runs, dead, whose, reserve);
         let cursor = lane.state().cursor;
         if noted.is_ok() && self.log.worth_a_sync(self.index, cursor) {
             noted = lane.sync(reserve);
@@ -202,6 +192,58 @@ impl Reader {
         drop(lane);
         self.log.moved();
         noted
+    }
+
+    /// Takes note that something else has become of dead letters, such as that they were delivered
+    /// after all: they are no more, and the ledger counts them as what they are now. Those that are
+    /// not there any more are left out. Durable when this returns. A log in memory has no letters.
+    ///
+    /// # Errors
+    ///
+    /// What the file system says. Where it is the letters that the disk does not take, nothing has
+    /// changed; else it is known all the same, and is written down as soon as the disk takes it.
+    pub fn resolve(&mut self, resolved: &[(DeadLetter, Fate)], now: Timestamp) -> io::Result<()> {
+        lock(&self.lane).resolve(resolved, now, self.log.reserve())
+    }
+
+    /// Takes the dead letters of the records at these positions away; returns how many there were.
+    /// The ledger goes on counting their records as what they are: rejected or expired. Durable when
+    /// this returns. A log in memory has no letters.
+    ///
+    /// # Errors
+    ///
+    /// What the file system says; then all of them are gone, or none.
+    pub fn purge(&mut self, positions: &[u64]) -> io::Result<u64> {
+        let positions: BTreeSet<u64> = positions.iter().copied().collect();
+        let chosen = |letter: &DeadLetter| positions.contains(&letter.position);
+        lock(&self.lane).purge(chosen, self.log.reserve())
+    }
+
+    /// Settles what is in doubt: `None` to hand it over again, or what has become of it. Returns the
+    /// positions; `None` where nothing is in doubt. Durable when this returns.
+    ///
+    /// What is to be handed over again the reader gives again, also where it had
+    /// [passed](Self::pass) it; what is settled it does not.
+    ///
+    /// # Errors
+    ///
+    /// What the file system says. It is known all the same, and is written down as soon as the disk
+    /// takes it.
+    pub fn end_doubt(&mut self, fate: Option<Fate>) -> io::Result<Option<Range<u64>>> {
+        let Some(doubt) = lock(&self.lane).state().doubt else { return Ok(None) };
+        let range = doubt.from..doubt.to;
+        // Read before the lane is held: whoever appends must not wait for that.
+        let chunks = match fate {
+            Some(_) => self.log.chunks(&range)?,
+            None => Vec::new(),
+        };
+        if fate.is_none() {
+            self.position = self.position.min(range.start);
+            self.load.begin_anew();
+        }
+        let ended = lock(&self.lane).end_doubt(fate, &whose(&chunks), self.log.reserve());
+        self.log.moved();
+        ended
     }
 
     /// Takes note that these records are about to be handed to a receiver that recognises them only
@@ -223,6 +265,19 @@ impl Reader {
     pub fn doubtful(&self, batch: &Batch) -> Option<i64> {
         let doubt = lock(&self.lane).state().doubt?;
         (doubt.from < batch.end() && batch.position() < doubt.to).then_some(doubt.since)
+    }
+
+    /// A version of the sink's plugin takes over: what is settled from now on counts as its doing, see
+    /// [`Log::provenance`]. The one that is there already changes nothing. Costs no sync: it is as
+    /// durable as what is settled next.
+    ///
+    /// # Errors
+    ///
+    /// What the file system says. It is known all the same, and is written down as soon as the disk
+    /// takes it, before anything that it settles.
+    pub fn take_over(&mut self, version: &Version) -> io::Result<()> {
+        let since = SystemClock.now().unix_nanos();
+        lock(&self.lane).take_over(version, since, self.log.reserve())
     }
 
     /// Brings to the disk what became of records. Called when there is nothing else to do.
@@ -302,6 +357,11 @@ impl Load {
     pub(crate) fn tolerate(&mut self, firsts: Range<u64>) {
         self.tolerated = firsts;
         // To be opened anew: perhaps even that has failed.
+        self.begin_anew();
+    }
+
+    /// Forgets where it is, so that it can go back.
+    fn begin_anew(&mut self) {
         self.open = None;
         self.chunks.clear();
     }
@@ -317,8 +377,7 @@ impl Load {
     /// it begin anew at its segment's start.
     pub(crate) fn at(&mut self, position: u64) -> io::Result<Loaded> {
         if self.chunks.front().is_some_and(|first| position < first.position()) {
-            self.chunks.clear();
-            self.open = None;
+            self.begin_anew();
         }
         let known = self.chunks.iter().find(|chunk| position < chunk.end());
         if let Some(chunk) = known {

@@ -261,10 +261,8 @@ fn walk(file: &Arc<dyn StorageFile>, each: &mut dyn FnMut(Walked)) -> io::Result
                     Kind::Records => {
                         let tenants = frame::tenants(&header, &payload).unwrap_or_default();
                         let mut sums = Accepted::new();
-                        for record in 0..tenants.codes.len() {
-                            if let Some(tenant) = tenants.get(record) {
-                                *sums.entry(tenant.to_owned()).or_default() += 1;
-                            }
+                        for (tenant, &records) in tenants.values.iter().zip(&tenants.counts) {
+                            *sums.entry(tenant.to_string()).or_default() += records;
                         }
                         each(Walked::Records { end: header.end(), tenants: sums });
                     }
@@ -304,6 +302,7 @@ pub(crate) fn is_own(name: &str) -> bool {
         || segment::first(name).is_some()
         || lane::sink(name).is_some()
         || crate::dead::sink(name).is_some()
+        || crate::versions::sink(name).is_some()
         || quarantine::is(name)
         || name.ends_with("tmp")
 }

@@ -97,8 +97,12 @@ fn a_letter_that_was_replayed_is_gone() {
     let mut letters = open(&storage, NONE);
     letters.add(&[letter(3, Fate::Rejected), letter(4, Fate::Expired)], &reserve).unwrap();
     let now = Timestamp::from_unix_nanos(5);
-    letters.resolve(3, Fate::Delivered, now, &reserve).unwrap();
+    letters.resolve(&[(letter(3, Fate::Rejected), Fate::Delivered)], now, &reserve).unwrap();
     assert_eq!(there(&storage), [(4, Fate::Expired)]);
+    // Where the lane has forgotten all of it, and the record is rejected again, there is one again.
+    let mut letters = open(&storage, NONE);
+    letters.add(&[letter(3, Fate::Rejected)], &reserve).unwrap();
+    assert_eq!(there(&storage).len(), 2);
 }
 
 #[test]
@@ -133,8 +137,22 @@ fn a_purge_takes_what_is_not_kept_and_leaves_the_rest_as_it_was() {
     let reserve = Reserve::default();
     let all: Vec<_> = (0..5).map(|position| letter(position, Fate::Rejected)).collect();
     open(&storage, NONE).add(&all, &reserve).unwrap();
-    assert_eq!(retain(&*storage, "sink", |letter| letter.position % 2 == 0).unwrap(), 2);
-    let left: Vec<_> = all.into_iter().filter(|letter| letter.position % 2 == 0).collect();
-    assert_eq!(read(&*storage, "sink", |_| true).unwrap().letters, left);
-    assert_eq!(retain(&*storage, "sink", |_| true).unwrap(), 0);
+    let behind = len(&storage);
+    storage
+        .open("sink.dead")
+        .unwrap()
+        .write_all_at(&mut [IoSlice::new(b"what\n")], behind)
+        .unwrap();
+    let mut letters = open(&storage, NONE);
+    letters.account(&[(0..4, Fate::Rejected)]);
+    letters.purge(&[1, 3].into(), &reserve).unwrap();
+    let left: Vec<_> = all.iter().filter(|letter| letter.position % 2 == 0).cloned().collect();
+    let found = read(&*storage, "sink", |_| true).unwrap();
+    assert_eq!((found.letters, found.damaged), (left, 1));
+    // What the lane has not heard of begins where that letter is now.
+    assert!(letters.account(&[]) > 0);
+    let again = open(&storage, letters.account(&[]));
+    assert_eq!(again.known.keys().copied().collect::<Vec<_>>(), [4]);
+    letters.add(&[letter(7, Fate::Expired)], &reserve).unwrap();
+    assert_eq!(read(&*storage, "sink", |_| true).unwrap().letters.len(), 4);
 }

@@ -9,6 +9,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::storage::Directory;
+use crate::tenants::Tenants;
 
 fn storage() -> (TempDir, Arc<dyn Storage>) {
     let temporary = tempfile::tempdir().unwrap();
@@ -28,7 +29,10 @@ fn settle(lane: &mut Lane, range: Range<u64>, fate: Fate) {
         1 => Some("bolt"),
         _ => Some("coil"),
     };
-    lane.settle(&[(range, fate)], tenant, &Reserve::default()).unwrap();
+    let tenants = Tenants::of(range.clone().map(tenant));
+    let mut whose = Whose::default();
+    whose.add(range.start, &tenants);
+    lane.settle(&[(range, fate)], &[], &whose, &Reserve::default()).unwrap();
 }
 
 proptest! {
@@ -61,12 +65,10 @@ fn a_lane_is_read_as_it_was_left() {
     assert_eq!(found, Found::default());
     settle(&mut lane, 10..14, Fate::Delivered);
     settle(&mut lane, 20..21, Fate::Rejected);
-    lane.revive(Some("coil".to_owned()), Fate::Rejected, Fate::Delivered, &Reserve::default())
-        .unwrap();
     let doubt = Doubt { from: 14, to: 18, since: 5 };
     lane.doubt(doubt, &Reserve::default()).unwrap();
     let state = lane.state().clone();
-    assert_eq!((state.cursor, state.fates.delivered, state.fates.rejected), (14, 5, 0));
+    assert_eq!((state.cursor, state.fates.delivered, state.fates.rejected), (14, 4, 1));
     drop(lane);
     let (lane, found) = open(&storage);
     assert_eq!((lane.state(), found.damaged), (&state, 0));

@@ -135,8 +135,8 @@ fn a_letter_that_a_failed_sync_left_in_sight_is_on_the_disk_before_its_record_co
         let runs = [(0..1, Fate::Rejected)];
         let letters = || vec![letter(0, &known[0], Fate::Rejected)];
         let Next::Batch(batch) = sink.next(&limits(1)) else { panic!("no batch") };
-        // Written, not synced, and the process ends before that is taken back.
-        disk.faults(|faults| (faults.file_syncs, faults.dies_in) = (1, Some(2)));
+        // Made, named, written, not synced, and the process ends before that is taken back.
+        disk.faults(|faults| (faults.file_syncs, faults.dies_in) = (1, Some(4)));
         assert!(sink.settle(&batch, &runs, letters()).is_err());
         let disk = disk.crash(Crash::Kill);
         drop((log, writer, sink));

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
 
-use wasink_journal::{Doubt, Fate, Fates, LaneState};
+use wasink_journal::{Doubt, Fate, Fates, LaneState, Stretch};
 use wasink_record::RecordId;
 
 use crate::simulated::disk::Crash;
@@ -116,6 +116,13 @@ pub(crate) struct LaneModel {
     pub(crate) fates: BTreeMap<u64, (Fate, Kept)>,
     /// Whether records may be given up for the sink.
     pub(crate) may_drop: bool,
+    /// Records whose letters were resolved, and now count as delivered: for sure, or perhaps.
+    pub(crate) resolved: BTreeMap<u64, bool>,
+    /// Records whose letters were resolved or purged: they are gone for sure, or perhaps.
+    pub(crate) gone: BTreeMap<u64, bool>,
+    /// The version that is there, and whose doing each record's fate is.
+    pub(crate) version: String,
+    pub(crate) by: BTreeMap<u64, String>,
     /// What was handed over and must be known to have been, as long as nothing became of it.
     pub(crate) doubts: Vec<Range<u64>>,
 }
@@ -132,18 +139,44 @@ impl LaneModel {
         written.for_each(|(_, kept)| *kept = Kept::Unsure);
     }
 
+    pub(crate) fn settled(&mut self, position: u64, fate: Fate, kept: Kept) {
+        self.fates.insert(position, (fate, kept));
+        self.by.insert(position, self.version.clone());
+    }
+
+    /// Checks that what is settled is each in one stretch, and in that of the version whose doing it
+    /// is. Where less was kept than a crash has taken, nobody may know.
+    pub(crate) fn provenance(&mut self, stretches: &[Stretch], crash: Option<Crash>) {
+        let mut positions = BTreeSet::new();
+        for stretch in stretches {
+            let mut counts = Fates::default();
+            for position in stretch.ranges.iter().cloned().flatten() {
+                assert!(positions.insert(position), "{position} is in two of {stretches:?}");
+                let (fate, kept) = self.fates[&position];
+                counts.add(fate, 1);
+                let by = self.by.insert(position, stretch.digest.clone()).unwrap();
+                let unsure = crash.is_some_and(|crash| kept < enough(crash));
+                let right = stretch.digest == by || stretch.digest.is_empty() && unsure;
+                assert!(right, "{position}, {kept:?}, is of {by} and not as in {stretches:?}");
+            }
+            assert_eq!(stretch.fates, counts, "{stretch:?}");
+        }
+        let settled: Vec<_> = self.fates.keys().collect();
+        assert_eq!(positions.iter().collect::<Vec<_>>(), settled, "{stretches:?}");
+        self.version = stretches.last().map(|last| last.digest.clone()).unwrap_or_default();
+    }
+
     /// Takes over what the journal says has become of records, after a crash; what must have been
     /// kept is there.
     pub(crate) fn recover(&mut self, state: &LaneState, crash: Crash) {
-        let enough = match crash {
-            Crash::Kill => Kept::Written,
-            Crash::Power => Kept::Synced,
-        };
+        let enough = enough(crash);
         self.fates.retain(|position, (fate, kept)| {
             let done = is_done(state, *position);
             assert!(done || *kept < enough, "{fate:?} at {position} was {kept:?} and is forgotten");
             done
         });
+        self.resolved.retain(|position, _| self.fates.contains_key(position));
+        self.gone.retain(|position, _| self.fates.contains_key(position));
         for range in &self.doubts {
             let open = range.clone().any(|position| !is_done(state, position));
             let known = |doubt: Doubt| doubt.from <= range.start && range.end <= doubt.to;
@@ -164,13 +197,46 @@ impl LaneModel {
             for position in range {
                 if !self.fates.contains_key(&position) {
                     assert!(self.may_drop, "nothing was told of {position}, which counts as done");
-                    self.fates.insert(position, (Fate::Dropped, Kept::Unsure));
+                    self.settled(position, Fate::Dropped, Kept::Unsure);
                 }
             }
         }
         let mut counts = Fates::default();
         self.fates.values().for_each(|(fate, _)| counts.add(*fate, 1));
+        // Of those that were perhaps resolved, as many count as delivered as are missing elsewhere.
+        for from in [Fate::Rejected, Fate::Expired] {
+            let (mut sure, mut perhaps) = (0, 0);
+            for (position, is_sure) in &self.resolved {
+                if self.fates[position].0 == from {
+                    *(if *is_sure { &mut sure } else { &mut perhaps }) += 1;
+                }
+            }
+            let moved = counts.get(from) - state.fates.get(from);
+            assert!(sure <= moved && moved <= sure + perhaps, "{moved} of {sure} and {perhaps}");
+            *(if from == Fate::Rejected { &mut counts.rejected } else { &mut counts.expired }) -=
+                moved;
+            counts.delivered += moved;
+        }
         assert_eq!(state.fates, counts, "fates of {state:?}");
+    }
+
+    /// The letter of the record at `position`, if there is one: whether it may be there, and whether
+    /// it may not.
+    pub(crate) fn letter(&self, position: u64) -> (bool, bool) {
+        let is_dead = self
+            .fates
+            .get(&position)
+            .is_some_and(|(fate, _)| matches!(fate, Fate::Rejected | Fate::Expired));
+        let gone = self.gone.get(&position);
+        (is_dead && gone != Some(&true), !is_dead || gone.is_some())
+    }
+}
+
+/// What survives this.
+fn enough(crash: Crash) -> Kept {
+    match crash {
+        Crash::Kill => Kept::Written,
+        Crash::Power => Kept::Synced,
     }
 }
 

@@ -31,6 +31,14 @@ pub(crate) enum Step {
     Sync(usize),
     /// Takes note that the next batch is about to be handed over.
     Doubt(usize),
+    /// Settles what is in doubt at a lane, as delivered or as to be handed over again.
+    EndDoubt(usize, bool),
+    /// A dead letter, the one at this place of those that are there, was delivered after all.
+    Resolve(usize, usize),
+    /// Takes away the dead letters whose bit is set.
+    Purge(usize, u8),
+    /// A version of the plugin takes over at a lane.
+    TakeOver(usize, u8),
     /// Something goes wrong from now on.
     Fault(Fault),
     /// The disk dies, so many operations from now.
@@ -92,6 +100,10 @@ fn step(crashes: Vec<Crash>) -> impl Strategy<Value = Step> {
         10 => delivery().prop_map(Step::Deliver),
         2 => (0..3_usize).prop_map(Step::Sync),
         1 => (0..3_usize).prop_map(Step::Doubt),
+        1 => (0..3_usize, any::<bool>()).prop_map(|(lane, as_had)| Step::EndDoubt(lane, as_had)),
+        2 => (0..3_usize, 0..9_usize).prop_map(|(lane, place)| Step::Resolve(lane, place)),
+        1 => (0..3_usize, any::<u8>()).prop_map(|(lane, which)| Step::Purge(lane, which)),
+        3 => (0..3_usize, 0..5_u8).prop_map(|(lane, version)| Step::TakeOver(lane, version)),
         3 => fault().prop_map(Step::Fault),
         2 => (0..24_u32, crash.clone()).prop_map(|(left, crash)| Step::DieIn(left, crash)),
         2 => (crash, proptest::option::of(0..24_u32), prop_oneof![3 => Just(0), 1 => any::<u8>()])

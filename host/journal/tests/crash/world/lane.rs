@@ -111,7 +111,7 @@ pub(super) fn note(
             let done = is_done(&state, position);
             assert!(done || !written, "nothing has become of {position}");
             if done && position >= lane.origin && !lane.fates.contains_key(&position) {
-                lane.fates.insert(position, (*fate, kept));
+                lane.settled(position, *fate, kept);
                 news = true;
             }
         }
