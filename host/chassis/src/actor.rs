@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use wasink_journal::{Batch, BatchLimits, DeadLetter, Fate, Log, Next, Reader};
+use wasink_journal::{Batch, BatchLimits, DeadLetter, Fate, Log, Next, Reader, Version};
 use wasink_record::{Stream, Timestamp};
 
 use crate::delivery::{Books, Delivery, Halt, Patience, Running};
@@ -17,6 +17,7 @@ use crate::hooks::Hooks;
 use crate::ledger::add;
 use crate::logger::{Level, Line, Logger};
 use crate::plugin::{CallError, Captured, PluginVersion};
+use crate::replay::{self, Replayed};
 use crate::status::{SinkState, StateCell};
 use crate::swap::{Came, Incoming, Report, Reports};
 
@@ -140,6 +141,12 @@ impl Books for Lanes {
     }
 
     fn take_over(&mut self, version: &PluginVersion) {
+        let known = Version { digest: version.digest.clone(), version: version.version.clone() };
+        for lane in 0..self.lanes.len() {
+            let written =
+                self.lanes.get_mut(lane).map_or(Ok(()), |lane| lane.reader.take_over(&known));
+            self.complain(&written);
+        }
         *self.version.lock().unwrap_or_else(PoisonError::into_inner) = Some(version.clone());
     }
 }
@@ -149,13 +156,19 @@ pub(crate) enum Request {
     Captured(SyncSender<Result<Option<Vec<Captured>>, CallError>>),
     ResetCaptured(SyncSender<Result<bool, CallError>>),
     Exchange(Incoming),
-    /// Something to be done with a stream's reader.
+    /// Something about a stream at this sink.
     Mend(Stream, Mend),
 }
 
-/// Something to be done with a sink's place in a journal, between two batches. What it returns is
-/// which records are in doubt no more, and whether they count as delivered.
-pub(crate) type Mend = Box<dyn FnOnce(&mut Reader) -> Option<(Range<u64>, bool)> + Send>;
+/// What an operator may want of a sink's place in a journal. It is done between two batches.
+pub(crate) enum Mend {
+    /// Hands over once more the dead letters at these positions.
+    Replay(Vec<u64>, SyncSender<io::Result<Replayed>>),
+    /// Takes them away.
+    Purge(Vec<u64>, SyncSender<io::Result<u64>>),
+    /// What is in doubt counts as this, or is handed over again.
+    EndDoubt(Option<Fate>, SyncSender<io::Result<Option<Range<u64>>>>),
+}
 
 /// A sink's thread, from outside.
 pub(crate) struct Actor {
@@ -582,12 +595,44 @@ impl Work {
     }
 
     fn mend(&mut self, stream: Stream, mend: Mend) {
-        let of = |lane: &&mut Lane| lane.reader.log().stream() == stream;
-        let mut lanes = self.lanes.lanes.iter_mut().enumerate();
-        let Some((index, lane)) = lanes.find(|(_, lane)| of(lane)) else { return };
-        if let Some((range, delivered)) = mend(&mut lane.reader) {
-            self.delivery.doubt_is_over(index, &range, delivered);
+        let of = |lane: &Lane| lane.reader.log().stream() == stream;
+        let Some(index) = self.lanes.lanes.iter().position(of) else { return };
+        match mend {
+            Mend::Replay(positions, answer) => drop(answer.send(self.replay(index, &positions))),
+            Mend::Purge(positions, answer) => {
+                let Some(lane) = self.lanes.lanes.get_mut(index) else { return };
+                drop(answer.send(lane.reader.purge(&positions)));
+            }
+            Mend::EndDoubt(fate, answer) => {
+                let Some(lane) = self.lanes.lanes.get_mut(index) else { return };
+                let ended = lane.reader.end_doubt(fate);
+                if let Ok(Some(range)) = &ended {
+                    self.delivery.doubt_is_over(index, range, fate.is_none());
+                }
+                drop(answer.send(ended));
+            }
         }
+    }
+
+    /// Hands dead letters over once more, one by one, with the ids and positions that they have had
+    /// all along.
+    fn replay(&mut self, lane: usize, positions: &[u64]) -> io::Result<Replayed> {
+        let mut replayed = Replayed::default();
+        let Some(log) = self.lanes.lanes.get(lane).map(|lane| lane.reader.log().clone()) else {
+            return Ok(replayed);
+        };
+        let chosen = |letter: &DeadLetter| positions.binary_search(&letter.position).is_ok();
+        for letter in log.dead(&self.lanes.sink, chosen)?.letters {
+            let batch = replay::batch(&letter, self.delivery.node_id());
+            match batch.and_then(|batch| self.delivery.hand_over_again(&batch, &mut self.lanes)) {
+                Ok(fate) => replayed.resolved.push((letter, fate)),
+                Err(reason) => replayed.refused.push((letter, reason)),
+            }
+        }
+        if let Some(lane) = self.lanes.lanes.get_mut(lane) {
+            lane.reader.resolve(&replayed.resolved, self.delivery.now())?;
+        }
+        Ok(replayed)
     }
 
     fn flush(&mut self) {

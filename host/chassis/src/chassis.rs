@@ -1,25 +1,29 @@
 //! The whole: opened from a configuration, emitted to, closed.
 
 use std::collections::BTreeMap;
+use std::io;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use wasink_journal::Log;
+use wasink_journal::{Fate, Log, Stretch};
 use wasink_record::{
     Clock, CloudEvent, ControlEvent, Entry, Record, Stream, SystemClock, UsageEvent,
 };
 
-use crate::actor::{Actor, Request};
+use crate::actor::{Actor, Mend, Request};
 use crate::config::Config;
-use crate::error::OpenError;
+use crate::error::{MendError, OpenError};
 use crate::hooks::{Hooks, NoHooks};
 use crate::intake::Intake;
 use crate::ledger::{LaneLedger, balance};
 use crate::logger::{Level, Line, Logger, TracingLogger};
 use crate::plugin::{Captured, Plugins};
 use crate::recorder::Recorder;
+use crate::replay::Replayed;
 use crate::start;
 use crate::status::{SinkStatus, StateCell, Status};
 use crate::swap::{Event, PluginState, SwapError, Swapped, Swaps, Target, Watcher};
@@ -46,6 +50,9 @@ const INTERRUPT_GRACE: Duration = Duration::from_secs(1);
 
 /// How often a closing chassis looks whether what was accepted is in the journal.
 const MOVER_POLL: Duration = Duration::from_millis(1);
+
+/// Dead letters that are handed over before other records of the sink have their turn.
+const REPLAYED_AT_ONCE: usize = 64;
 
 /// Stands for deadlines that are too far away to be told.
 const LONGEST_DEADLINE: Duration = Duration::from_secs(365 * 24 * 60 * 60);
@@ -197,13 +204,108 @@ impl Chassis {
         self.swaps.roll_back(plugin)
     }
 
+    /// Which version of its plugin settled what at a sink, for each of its streams: all that is
+    /// settled there is in one of the stretches, and once. `None` where there is no such sink.
+    ///
+    /// # Errors
+    ///
+    /// What the file system says.
+    pub fn provenance(&self, sink: &str) -> io::Result<Option<Vec<(Stream, Vec<Stretch>)>>> {
+        let Some(sink) = self.sinks.iter().find(|known| known.name == sink) else {
+            return Ok(None);
+        };
+        let of = |lane: &KnownLane| Ok((lane.log.stream(), lane.log.provenance(&sink.name)?));
+        sink.lanes.iter().map(of).collect::<io::Result<_>>().map(Some)
+    }
+
+    /// Hands dead letters of a sink to its plugin once more, between two batches, with the ids that
+    /// they have had all along. Those that are not there any more are left out. Blocks; the sink's
+    /// other records wait for a few of them at a time.
+    ///
+    /// # Errors
+    ///
+    /// [`MendError`]. What was delivered before it is dead no more.
+    pub fn replay_dead(
+        &self,
+        sink: &str,
+        stream: Stream,
+        positions: &[u64],
+    ) -> Result<Replayed, MendError> {
+        let mut positions = positions.to_vec();
+        positions.sort_unstable();
+        positions.dedup();
+        let mut all = Replayed::default();
+        for some in positions.chunks(REPLAYED_AT_ONCE) {
+            let replayed = self.mend(sink, stream, |answer| Mend::Replay(some.to_vec(), answer))?;
+            all.resolved.extend(replayed.resolved);
+            all.refused.extend(replayed.refused);
+        }
+        Ok(all)
+    }
+
+    /// Takes dead letters of a sink away, and returns how many there were. The ledger goes on
+    /// counting their records as what they are.
+    ///
+    /// # Errors
+    ///
+    /// [`MendError`]; then all of them are gone, or none.
+    pub fn purge_dead(
+        &self,
+        sink: &str,
+        stream: Stream,
+        positions: &[u64],
+    ) -> Result<u64, MendError> {
+        self.mend(sink, stream, |answer| Mend::Purge(positions.to_vec(), answer))
+    }
+
+    /// Settles what is in doubt at a sink: `None` to hand it over again, or what has become of it.
+    /// Returns the positions by stream; those where nothing is in doubt are left out.
+    ///
+    /// # Errors
+    ///
+    /// [`MendError`].
+    pub fn end_doubt(
+        &self,
+        sink: &str,
+        fate: Option<Fate>,
+    ) -> Result<Vec<(Stream, Range<u64>)>, MendError> {
+        let known = self.sinks.iter().find(|known| known.name == sink);
+        let known = known.ok_or_else(|| self.unknown(sink))?;
+        let mut ended = Vec::new();
+        for stream in known.lanes.iter().map(|lane| lane.log.stream()) {
+            let range = self.mend(sink, stream, |answer| Mend::EndDoubt(fate, answer))?;
+            ended.extend(range.map(|range| (stream, range)));
+        }
+        Ok(ended)
+    }
+
+    fn unknown(&self, sink: &str) -> MendError {
+        let known = self.sinks.iter().map(|sink| sink.name.clone()).collect();
+        MendError::Unknown { sink: sink.to_owned(), known }
+    }
+
+    fn mend<T>(
+        &self,
+        sink: &str,
+        stream: Stream,
+        mend: impl FnOnce(SyncSender<io::Result<T>>) -> Mend,
+    ) -> Result<T, MendError> {
+        let known = self.sinks.iter().find(|known| known.name == sink);
+        let known = known.ok_or_else(|| self.unknown(sink))?;
+        if !known.lanes.iter().any(|lane| lane.log.stream() == stream) {
+            return Err(MendError::NoStream { sink: sink.to_owned(), stream });
+        }
+        let answer = known.actor.ask(|answer| Request::Mend(stream, mend(answer)));
+        answer.ok_or(MendError::Closed)?.map_err(MendError::Journal)
+    }
+
     /// Looks for new versions in the plugin directories from now on, as often as the configuration's
     /// `swap.watch` says, on a thread of its own.
     ///
     /// # Errors
     ///
     /// Where the system gives no thread.
-    pub fn watch(&self, config: &Config) -> std::io::Result<()> {
+    pub fn watch(&self, config: &Config) -> io::Result<()> {
         let mut watcher = self.watcher.lock().unwrap_or_else(PoisonError::into_inner);
         *watcher = match config.swap.watch {
             Duration::ZERO => None,

@@ -16,6 +16,7 @@ use crate::plugin::{
     Acknowledges, CallError, Captured, Description, Exception, Failure, PluginError, PluginVersion,
     SinkPlugin,
 };
+use crate::replay;
 use crate::status::{SinkState, StateCell};
 
 mod exchange;
@@ -468,6 +469,14 @@ impl Delivery {
         self.logger.clone()
     }
 
+    pub(crate) fn node_id(&self) -> &str {
+        &self.charge.request.node_id
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
     pub(crate) fn running(&self) -> Arc<Running> {
         self.running.clone()
     }
@@ -562,26 +571,40 @@ impl Delivery {
         }
     }
 
-    /// It has been said what became of records in doubt: they are as any others now, or gone.
-    pub(crate) fn doubt_is_over(&mut self, lane: usize, range: &Range<u64>, delivered: bool) {
-        let mut rest = VecDeque::new();
-        for mut item in std::mem::take(&mut self.work) {
-            let (from, to) = (item.batch.position(), item.batch.end());
-            if item.lane == lane && from < range.end && range.start < to {
-                item.doubt = None;
-                if delivered {
-                    if to <= range.end {
-                        continue;
-                    }
-                    let within = usize::try_from(range.end - from).unwrap_or(usize::MAX);
-                    let Some(behind) = item.split(within).1 else { continue };
-                    item = behind;
-                }
-            }
-            rest.push_back(item);
+    /// It has been said what became of records in doubt. Where they are to be handed over again, the
+    /// journal gives them once more, and all that comes behind them; else they are gone.
+    pub(crate) fn doubt_is_over(&mut self, lane: usize, range: &Range<u64>, again: bool) {
+        let end = if again { u64::MAX } else { range.end };
+        let keep = |item: Item| item.without(lane, &(range.start..end));
+        self.work = std::mem::take(&mut self.work).into_iter().flat_map(keep).collect();
+        let deferred = std::mem::take(&mut self.deferred).into_iter();
+        self.deferred = deferred
+            .flat_map(|(item, due)| keep(item).into_iter().map(move |item| (item, due)))
+            .collect();
+        // What was taken of them is not settled a second time.
+        self.unflushed.retain(|(item, _)| keep(item.part(item.batch.clone(), 0)).len() > 0);
+        for item in self.work.iter_mut().filter(|item| item.lane == lane) {
+            item.doubt = None;
         }
-        self.work = rest;
         self.succeeded();
+    }
+
+    /// Hands a record over once more whose dead letter this is. What the plugin has taken before is
+    /// made good first, so that a flush says something about this one alone.
+    pub(crate) fn hand_over_again(
+        &mut self,
+        batch: &Arc<Batch>,
+        books: &mut dyn Books,
+    ) -> Result<Fate, String> {
+        self.make_good_what_there_is(books);
+        let answer = self.call(batch).and_then(|exceptions| {
+            self.guarded("flush", |plugin| plugin.flush())?;
+            Ok(exceptions)
+        });
+        if let Err(error) = &answer {
+            self.broke(error);
+        }
+        replay::fate(answer)
     }
 
     /// Notes that the item is about to be handed over.

@@ -97,6 +97,34 @@ impl SinkProblem {
     }
 }
 
+/// Why something could not be mended in a running chassis.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MendError {
+    /// There is no such sink.
+    #[error("no sink is named `{sink}`; there are: {}", known.join(", "))]
+    Unknown {
+        /// The name.
+        sink: String,
+        /// Those that there are.
+        known: Vec<String>,
+    },
+    /// The sink does not take the stream.
+    #[error("sink `{sink}` does not take the stream `{stream}`")]
+    NoStream {
+        /// Name of the sink.
+        sink: String,
+        /// The stream.
+        stream: Stream,
+    },
+    /// The journal could not be read or written.
+    #[error("the journal: {0}")]
+    Journal(#[source] io::Error),
+    /// The chassis is closed, or closes.
+    #[error("this process is about to end")]
+    Closed,
+}
+
 fn lines(problems: &[SinkProblem]) -> String {
     let mut text = String::new();
     for (index, problem) in problems.iter().enumerate() {

@@ -30,7 +30,7 @@ mod swap;
 pub use append::AppendError;
 pub use chassis::{Chassis, DROP_DEADLINE, Parts};
 pub use directory::open_private;
-pub use error::{OpenError, SinkProblem};
+pub use error::{MendError, OpenError, SinkProblem};
 pub use intake::Closed;
 pub use ledger::{Admission, LaneLedger, StreamLedger};
 pub use recorder::Recorder;

@@ -61,6 +61,15 @@ pub trait Plugins: Send + Sync {
     fn describe(&self, name: &PluginName) -> Result<Arc<Description>, PluginError> {
         Ok(self.load(name, &Origin::Directory, &Demands::default())?.description())
     }
+
+    /// Makes an instance of the plugin that a request names, and opens it.
+    ///
+    /// # Errors
+    ///
+    /// Whatever keeps the plugin from being loaded or opened.
+    fn open(&self, request: OpenRequest) -> Result<Box<dyn SinkPlugin>, PluginError> {
+        self.load(&request.plugin, &Origin::Directory, &Demands::default())?.open(request)
+    }
 }
 
 /// One version of a plugin, ready to be opened, as often as need be.

@@ -7,8 +7,9 @@ use wasink_record::{IdSource, Stamped, parse_line};
 
 use crate::chassis::Parts;
 use crate::config::{Config, SinkConfig};
+use crate::delivery::Charge;
 use crate::error::{OpenError, SinkProblem};
-use crate::plugin::{CallError, Outcome, SinkPlugin};
+use crate::plugin::{CallError, Exception, Failure, Outcome, SinkPlugin};
 use crate::start::{epoch, open_sink};
 
 /// What became of dead letters that were handed over once more.
@@ -41,10 +42,10 @@ pub fn replay(
     let ids = IdSource::new(u64::from_le_bytes(random));
     let epoch = epoch(&ids, parts.clock.now(), &random);
     let opened: Result<_, SinkProblem> = open_sink(config, sink, parts, &epoch);
-    let (_, mut plugin) = opened.map_err(|problem| OpenError::Sinks(vec![problem]))?;
+    let (charge, mut plugin) = opened.map_err(|problem| OpenError::Sinks(vec![problem]))?;
     let mut replayed = Replayed::default();
     for letter in letters {
-        match hand_over(&mut *plugin, &letter, config) {
+        match hand_over(&charge, &mut plugin, &letter) {
             Ok(fate) => replayed.resolved.push((letter, fate)),
             Err(reason) => replayed.refused.push((letter, reason)),
         }
@@ -55,35 +56,42 @@ pub fn replay(
 }
 
 fn hand_over(
-    plugin: &mut dyn SinkPlugin,
+    charge: &Charge,
+    plugin: &mut Box<dyn SinkPlugin>,
     letter: &DeadLetter,
-    config: &Config,
 ) -> Result<Fate, String> {
-    let record = parse_line(letter.stream, letter.line.as_bytes(), letter.time)
-        .map_err(|error| format!("the record can't be read: {error}"))?;
-    let stamped = Stamped { id: letter.id, time: letter.time, record };
-    let source = format!("wasink/{}", config.node_id);
-    let batch = Batch::of(letter.stream, letter.position, vec![stamped], source);
-    let batch = Arc::new(batch.ok_or("there is no record")?);
+    let batch = batch(letter, &charge.request.node_id)?;
     let called = plugin.write(&batch).and_then(|exceptions| {
         plugin.flush()?;
         Ok(exceptions)
     });
-    match called {
-        Ok(exceptions) => match exceptions.into_iter().next().map(|exception| exception.outcome) {
-            None => Ok(Fate::Delivered),
-            Some(Outcome::Duplicate) => Ok(Fate::Duplicate),
-            Some(Outcome::Retry(_)) => Err("the receiver asks to try again later".to_owned()),
-            Some(Outcome::Rejected(reason)) => Err(reason),
-            Some(Outcome::Expired) => Err("older than the receiver accepts".to_owned()),
-        },
-        Err(error) => {
-            let stopped = matches!(error, CallError::Stopped(_));
-            let reason = error.to_string();
-            if stopped {
-                plugin.reopen().map_err(|again| format!("{reason}; then: {again}"))?;
-            }
-            Err(reason)
-        }
+    let gone = matches!(called, Err(CallError::Stopped(_) | CallError::Failed(Failure::Broken(_))));
+    let fate = fate(called);
+    if gone {
+        let reason = fate.as_ref().err().cloned().unwrap_or_default();
+        *plugin = charge.open().map_err(|again| format!("{reason}; then: {again}"))?;
+    }
+    fate
+}
+
+/// The record of a dead letter, with the id and the position that it has had all along.
+pub(crate) fn batch(letter: &DeadLetter, node_id: &str) -> Result<Arc<Batch>, String> {
+    let record = parse_line(letter.stream, letter.line.as_bytes(), letter.time)
+        .map_err(|error| format!("the record can't be read: {error}"))?;
+    let stamped = Stamped { id: letter.id, time: letter.time, record };
+    let source = format!("wasink/{node_id}");
+    let batch = Batch::of(letter.stream, letter.position, vec![stamped], source);
+    Ok(Arc::new(batch.ok_or("there is no record")?))
+}
+
+/// What became of a record that was handed over alone, or why it is a dead letter still.
+pub(crate) fn fate(called: Result<Vec<Exception>, CallError>) -> Result<Fate, String> {
+    let exceptions = called.map_err(|error| error.to_string())?;
+    match exceptions.into_iter().next().map(|exception| exception.outcome) {
+        None => Ok(Fate::Delivered),
+        Some(Outcome::Duplicate) => Ok(Fate::Duplicate),
+        Some(Outcome::Retry(_)) => Err("the receiver asks to try again later".to_owned()),
+        Some(Outcome::Rejected(reason)) => Err(reason),
+        Some(Outcome::Expired) => Err("older than the receiver accepts".to_owned()),
     }
 }

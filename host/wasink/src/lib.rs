@@ -50,8 +50,8 @@ pub use wasink_chassis::logger;
 
 pub use wasink_chassis::config::Config;
 pub use wasink_chassis::{
-    Admission, AppendError, Closed, DROP_DEADLINE, Event, LaneLedger, OpenError, Operation,
-    PluginState, Recorder, Replayed, SinkProblem, SinkState, SinkStatus, Stage, Status,
+    Admission, AppendError, Closed, DROP_DEADLINE, Event, LaneLedger, MendError, OpenError,
+    Operation, PluginState, Recorder, Replayed, SinkProblem, SinkState, SinkStatus, Stage, Status,
     StreamLedger, SwapError, Swapped, Target,
 };
 

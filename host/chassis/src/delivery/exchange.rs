@@ -137,20 +137,9 @@ impl Delivery {
     /// was cut off in the middle of that.
     fn retire(&mut self, books: &mut dyn Books) -> bool {
         let mut cut = self.spoiled;
-        if !self.needs_reopen {
-            match self.guarded("flush", |plugin| plugin.flush()) {
-                Ok(()) => {
-                    let mut again = Vec::new();
-                    for (item, exceptions) in std::mem::take(&mut self.unflushed) {
-                        again.extend(self.settle(&item, exceptions, books).0);
-                    }
-                    again.into_iter().rev().for_each(|item| self.work.push_front(item));
-                }
-                Err(error) => {
-                    self.ended_badly("the flush before the exchange failed", &error);
-                    cut |= self.spoiled && !self.unflushed.is_empty();
-                }
-            }
+        if let Err(error) = self.flush_and_settle(books) {
+            self.ended_badly("the flush before the exchange failed", &error);
+            cut |= self.spoiled && !self.unflushed.is_empty();
         }
         if !self.needs_reopen
             && let Err(error) = self.guarded("close", |plugin| plugin.close())
@@ -159,6 +148,31 @@ impl Delivery {
         }
         self.gone();
         cut
+    }
+
+    /// Asks the plugin to make good what it has taken, and takes note of what became of it.
+    fn flush_and_settle(&mut self, books: &mut dyn Books) -> Result<(), CallError> {
+        if self.needs_reopen {
+            return Ok(());
+        }
+        self.guarded("flush", |plugin| plugin.flush())?;
+        let mut again = Vec::new();
+        for (item, exceptions) in std::mem::take(&mut self.unflushed) {
+            again.extend(self.settle(&item, exceptions, books).0);
+        }
+        again.into_iter().rev().for_each(|item| self.work.push_front(item));
+        Ok(())
+    }
+
+    /// So it does; where that fails, it is in hand again.
+    pub(super) fn make_good_what_there_is(&mut self, books: &mut dyn Books) {
+        if self.unflushed.is_empty() {
+            return;
+        }
+        if let Err(error) = self.flush_and_settle(books) {
+            self.ended_badly("a flush failed", &error);
+            self.gone();
+        }
     }
 
     fn ended_badly(&mut self, message: &str, error: &CallError) {

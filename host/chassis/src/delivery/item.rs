@@ -34,6 +34,20 @@ impl Item {
         (head.map(part), tail.map(part))
     }
 
+    /// What is left of it without those records of the lane.
+    pub(super) fn without(self, lane: usize, range: &Range<u64>) -> Vec<Self> {
+        let positions = self.positions();
+        if self.lane != lane || positions.end <= range.start || range.end <= positions.start {
+            return vec![self];
+        }
+        let at = |position: u64| {
+            usize::try_from(position.saturating_sub(positions.start)).unwrap_or(usize::MAX)
+        };
+        let before = (positions.start < range.start).then(|| self.split(at(range.start)).0);
+        let behind = (range.end < positions.end).then(|| self.split(at(range.end)).1);
+        before.into_iter().chain(behind).flatten().collect()
+    }
+
     pub(super) fn positions(&self) -> Range<u64> {
         self.batch.position()..self.batch.end()
     }

@@ -28,6 +28,7 @@ pub(super) fn run(config: &Config, flags: &Serve) -> Result<Exit, Failure> {
     let listen = listen(config)?;
     let screen = Arc::new(Screen::new(config.log));
     let chassis = Arc::new(Chassis::open_with(config, screen.clone())?);
+    chassis.watch(config).context("can't watch the plugin directories")?;
     let before = chassis.status();
     let (news, incoming) = sync_channel(4);
     signals::watch(news)?;
