@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use wasink_journal::{Batch, BatchLimits, DeadLetter, Fate, Log, Next, Reader, Version};
 use wasink_record::{Stream, Timestamp};
 
-use crate::delivery::{Books, Delivery, Halt, Patience, Running};
+use crate::delivery::{Books, Charge, Delivery, Halt, Patience, Running, Score, Trial};
 use crate::hooks::Hooks;
 use crate::ledger::add;
 use crate::logger::{Level, Line, Logger};
@@ -141,13 +141,17 @@ impl Books for Lanes {
     }
 
     fn take_over(&mut self, version: &PluginVersion) {
+        self.attribute(version);
+        *self.version.lock().unwrap_or_else(PoisonError::into_inner) = Some(version.clone());
+    }
+
+    fn attribute(&mut self, version: &PluginVersion) {
         let known = Version { digest: version.digest.clone(), version: version.version.clone() };
         for lane in 0..self.lanes.len() {
             let written =
                 self.lanes.get_mut(lane).map_or(Ok(()), |lane| lane.reader.take_over(&known));
             self.complain(&written);
         }
-        *self.version.lock().unwrap_or_else(PoisonError::into_inner) = Some(version.clone());
     }
 }
 
@@ -156,8 +160,14 @@ pub(crate) enum Request {
     Captured(SyncSender<Result<Option<Vec<Captured>>, CallError>>),
     ResetCaptured(SyncSender<Result<bool, CallError>>),
     Exchange(Incoming),
+    /// Begins a trial; the answer says why it did not begin.
+    Try(Charge, Arc<Score>, SyncSender<Result<(), String>>),
+    /// Ends it.
+    EndTrial(SyncSender<()>),
     /// Something about a stream at this sink.
     Mend(Stream, Mend),
+    /// Ends the thread between two batches.
+    Stop,
 }
 
 /// What an operator may want of a sink's place in a journal. It is done between two batches.
@@ -218,6 +228,7 @@ impl Actor {
             degraded: degraded.clone(),
             reports,
             ticket: 0,
+            stopped: false,
         };
         let thread = thread::Builder::new()
             .name(format!("sink-{}", work.delivery.sink))
@@ -281,6 +292,14 @@ impl Actor {
         answered.recv().ok()
     }
 
+    /// Ends the thread between two batches, whatever it has not dealt with yet.
+    pub(crate) fn stop(&self) {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        // Where it has ended already there is nobody who could.
+        drop(self.requests.send(Request::Stop));
+        self.waker.unpark();
+    }
+
     /// Gives the thread another version to deliver with, and never waits. What comes of it is
     /// reported; false where it has ended, or has more to do than it has room for.
     pub(crate) fn hand_over(&self, incoming: Incoming) -> bool {
@@ -311,6 +330,8 @@ struct Work {
     reports: Reports,
     /// The exchange that the present version came by.
     ticket: u64,
+    /// It is to end, with records left.
+    stopped: bool,
 }
 
 /// Tells for how long there is time, and whether somebody wants something.
@@ -388,6 +409,10 @@ impl Work {
         let mut unflushed = None;
         loop {
             self.answer();
+            if self.stopped {
+                self.delivery.make_good_what_there_is(&mut self.lanes);
+                return Ok(());
+            }
             self.judge();
             let done = match self.degraded.load(Ordering::SeqCst) {
                 true => self.wait_for_a_version(),
@@ -590,6 +615,15 @@ impl Work {
                 Request::ResetCaptured(answer) => drop(answer.send(self.delivery.reset_captured())),
                 Request::Exchange(incoming) => self.exchange(incoming),
                 Request::Mend(stream, mend) => self.mend(stream, mend),
+                Request::Try(charge, score, answer) => {
+                    let begun = Trial::begin(charge, score);
+                    drop(answer.send(begun.map(|trial| self.delivery.trial = Some(trial))));
+                }
+                Request::EndTrial(answer) => {
+                    self.delivery.trial = None;
+                    drop(answer.send(()));
+                }
+                Request::Stop => self.stopped = true,
             }
         }
     }

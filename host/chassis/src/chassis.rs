@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::SyncSender;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -19,14 +19,17 @@ use crate::config::Config;
 use crate::error::{MendError, OpenError};
 use crate::hooks::{Hooks, NoHooks};
 use crate::intake::Intake;
-use crate::ledger::{LaneLedger, balance};
+use crate::ledger::balance;
 use crate::logger::{Level, Line, Logger, TracingLogger};
 use crate::plugin::{Captured, Plugins};
 use crate::recorder::Recorder;
 use crate::replay::Replayed;
+use crate::sink::{KnownLane, Sink};
 use crate::start;
-use crate::status::{SinkStatus, StateCell, Status};
-use crate::swap::{Event, PluginState, SwapError, Swapped, Swaps, Target, Watcher};
+use crate::status::Status;
+use crate::swap::{
+    Event, PluginState, Reports, SwapError, Swapped, Swaps, Target, Trial, TrialReport, Watcher,
+};
 
 /// Takes records in and delivers them to the sinks of its configuration.
 ///
@@ -34,9 +37,16 @@ use crate::swap::{Event, PluginState, SwapError, Swapped, Swaps, Target, Watcher
 pub struct Chassis {
     pub(crate) epoch: String,
     pub(crate) doors: BTreeMap<Stream, Door>,
-    pub(crate) sinks: Vec<Sink>,
+    pub(crate) logs: BTreeMap<Stream, KnownLog>,
+    pub(crate) sinks: RwLock<Vec<Arc<Sink>>>,
+    /// What it runs on. Held while that changes.
+    pub(crate) config: Mutex<Config>,
+    pub(crate) parts: Parts,
+    pub(crate) reports: Reports,
     pub(crate) swaps: Arc<Swaps>,
     pub(crate) watcher: Mutex<Option<Watcher>>,
+    /// Somebody has asked for that, whether the configuration says so now or not.
+    pub(crate) watching: AtomicBool,
     pub(crate) logger: Arc<dyn Logger>,
     pub(crate) closed: AtomicBool,
 }
@@ -46,7 +56,7 @@ pub const DROP_DEADLINE: Duration = Duration::from_secs(5);
 
 /// How long an interrupted call may take to end. One that does not is left behind with its thread:
 /// better than a program that can't end.
-const INTERRUPT_GRACE: Duration = Duration::from_secs(1);
+pub(crate) const INTERRUPT_GRACE: Duration = Duration::from_secs(1);
 
 /// How often a closing chassis looks whether what was accepted is in the journal.
 const MOVER_POLL: Duration = Duration::from_millis(1);
@@ -63,20 +73,10 @@ pub(crate) struct Door {
     pub(crate) mover: Mutex<Option<JoinHandle<()>>>,
 }
 
-/// A sink of the configuration.
-pub(crate) struct Sink {
-    pub(crate) name: String,
-    pub(crate) plugin: String,
-    pub(crate) state: Arc<StateCell>,
-    pub(crate) lanes: Vec<KnownLane>,
-    pub(crate) actor: Arc<Actor>,
-}
-
-/// What is known of a lane from outside.
-pub(crate) struct KnownLane {
+/// The journal of a stream, and its first position of all.
+pub(crate) struct KnownLog {
     pub(crate) log: Log,
     pub(crate) beginning: u64,
-    pub(crate) retries: Arc<AtomicU64>,
 }
 
 /// What a chassis is joined with, besides its configuration.
@@ -148,7 +148,7 @@ impl Chassis {
 
     /// How everything is doing, at this moment.
     pub fn status(&self) -> Status {
-        let mut sinks: Vec<_> = self.sinks.iter().map(Sink::status).collect();
+        let mut sinks: Vec<_> = self.sinks().iter().map(|sink| sink.status()).collect();
         let mut streams: Vec<_> = self.doors.values().map(|door| door.intake.ledger()).collect();
         for stream in &mut streams {
             let lanes = sinks.iter_mut().flat_map(|sink| &mut sink.lanes);
@@ -204,6 +204,48 @@ impl Chassis {
         self.swaps.roll_back(plugin)
     }
 
+    /// Begins to try another version of a plugin beside the one in charge, at every sink that uses
+    /// it. Blocks for compiling, and until the sinks are between two batches.
+    ///
+    /// # Errors
+    ///
+    /// As for [`swap`](Self::swap).
+    pub fn start_trial(
+        &self,
+        plugin: &str,
+        to: &Target,
+        trial: Trial,
+    ) -> Result<TrialReport, SwapError> {
+        self.swaps.start_trial(plugin, to, trial)
+    }
+
+    /// How the trial of a plugin goes, or how the last one went.
+    ///
+    /// # Errors
+    ///
+    /// Where there was none since this start.
+    pub fn trial(&self, plugin: &str) -> Result<TrialReport, SwapError> {
+        self.swaps.trial(plugin)
+    }
+
+    /// Ends a trial; the version in charge goes on. Blocks until the sinks are between two batches.
+    ///
+    /// # Errors
+    ///
+    /// Where there is none.
+    pub fn abort_trial(&self, plugin: &str) -> Result<TrialReport, SwapError> {
+        self.swaps.abort(plugin, "aborted")
+    }
+
+    /// Ends a trial and puts the version on trial in charge, as [`swap`](Self::swap) does.
+    ///
+    /// # Errors
+    ///
+    /// Where there is none, and as for [`swap`](Self::swap).
+    pub fn promote(&self, plugin: &str) -> Result<Swapped, SwapError> {
+        self.swaps.promote(plugin)
+    }
+
     /// Which version of its plugin settled what at a sink, for each of its streams: all that is
     /// settled there is in one of the stretches, and once. `None` where there is no such sink.
     ///
@@ -211,9 +253,7 @@ impl Chassis {
     ///
     /// What the file system says.
     pub fn provenance(&self, sink: &str) -> io::Result<Option<Vec<(Stream, Vec<Stretch>)>>> {
-        let Some(sink) = self.sinks.iter().find(|known| known.name == sink) else {
-            return Ok(None);
-        };
+        let Some(sink) = self.sink(sink) else { return Ok(None) };
         let of = |lane: &KnownLane| Ok((lane.log.stream(), lane.log.provenance(&sink.name)?));
         sink.lanes.iter().map(of).collect::<io::Result<_>>().map(Some)
     }
@@ -269,8 +309,7 @@ impl Chassis {
         sink: &str,
         fate: Option<Fate>,
     ) -> Result<Vec<(Stream, Range<u64>)>, MendError> {
-        let known = self.sinks.iter().find(|known| known.name == sink);
-        let known = known.ok_or_else(|| self.unknown(sink))?;
+        let known = self.sink(sink).ok_or_else(|| self.unknown(sink))?;
         let mut ended = Vec::new();
         for stream in known.lanes.iter().map(|lane| lane.log.stream()) {
             let range = self.mend(sink, stream, |answer| Mend::EndDoubt(fate, answer))?;
@@ -280,7 +319,7 @@ impl Chassis {
     }
 
     fn unknown(&self, sink: &str) -> MendError {
-        let known = self.sinks.iter().map(|sink| sink.name.clone()).collect();
+        let known = self.sinks().iter().map(|sink| sink.name.clone()).collect();
         MendError::Unknown { sink: sink.to_owned(), known }
     }
 
@@ -290,12 +329,11 @@ impl Chassis {
         stream: Stream,
         mend: impl FnOnce(SyncSender<io::Result<T>>) -> Mend,
     ) -> Result<T, MendError> {
-        let known = self.sinks.iter().find(|known| known.name == sink);
-        let known = known.ok_or_else(|| self.unknown(sink))?;
+        let known = self.sink(sink).ok_or_else(|| self.unknown(sink))?;
         if !known.lanes.iter().any(|lane| lane.log.stream() == stream) {
             return Err(MendError::NoStream { sink: sink.to_owned(), stream });
         }
-        let answer = known.actor.ask(|answer| Request::Mend(stream, mend(answer)));
+        let answer = known.site.actor.ask(|answer| Request::Mend(stream, mend(answer)));
         answer.ok_or(MendError::Closed)?.map_err(MendError::Journal)
     }
 
@@ -306,6 +344,7 @@ impl Chassis {
     ///
     /// Where the system gives no thread.
     pub fn watch(&self, config: &Config) -> io::Result<()> {
+        self.watching.store(true, Ordering::SeqCst);
         let mut watcher = self.watcher.lock().unwrap_or_else(PoisonError::into_inner);
         *watcher = match config.swap.watch {
             Duration::ZERO => None,
@@ -328,7 +367,10 @@ impl Chassis {
         self.swaps.close();
         drop(self.watcher.lock().unwrap_or_else(PoisonError::into_inner).take());
         self.doors.values().for_each(|door| door.intake.close());
-        let actors = || self.sinks.iter().map(|sink| &sink.actor);
+        // After a change of the configuration that is under way: what it starts has to end as well.
+        drop(self.config.lock().unwrap_or_else(PoisonError::into_inner));
+        let sinks = self.sinks();
+        let actors = || sinks.iter().map(|sink| &sink.site.actor);
         actors().for_each(|actor| actor.close_by(deadline));
         let late: Vec<_> = actors().filter(|actor| !actor.join(deadline)).collect();
         late.iter().for_each(|actor| actor.interrupt());
@@ -355,8 +397,22 @@ impl Chassis {
         self.doors.get(&stream).map(|door| door.intake.clone())
     }
 
-    fn actor(&self, sink: &str) -> Option<&Actor> {
-        Some(&*self.sinks.iter().find(|candidate| candidate.name == sink)?.actor)
+    /// The sinks that there are now.
+    pub(crate) fn sinks(&self) -> Vec<Arc<Sink>> {
+        self.sinks.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn sink(&self, name: &str) -> Option<Arc<Sink>> {
+        self.sinks().into_iter().find(|sink| sink.name == name)
+    }
+
+    fn actor(&self, sink: &str) -> Option<Arc<Actor>> {
+        Some(self.sink(sink)?.site.actor.clone())
+    }
+
+    /// Whether plugin directories are looked at.
+    pub(crate) fn is_watching(&self) -> bool {
+        self.watching.load(Ordering::SeqCst)
     }
 
     /// Says in the log which records were left.
@@ -374,27 +430,6 @@ impl Chassis {
                 });
             }
         }
-    }
-}
-
-impl Sink {
-    /// How it is doing; what is pending is filled in later.
-    fn status(&self) -> SinkStatus {
-        SinkStatus {
-            name: self.name.clone(),
-            plugin: self.plugin.clone(),
-            version: self.actor.version(),
-            state: self.state.get(),
-            lanes: self.lanes.iter().filter_map(|lane| lane.ledger(&self.name)).collect(),
-        }
-    }
-}
-
-impl KnownLane {
-    fn ledger(&self, sink: &str) -> Option<LaneLedger> {
-        let lane = self.log.lane(sink)?;
-        let retries = self.retries.load(Ordering::Relaxed);
-        Some(LaneLedger::new(self.log.stream(), &lane, self.beginning, retries))
     }
 }
 

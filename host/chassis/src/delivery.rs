@@ -23,9 +23,12 @@ mod exchange;
 mod item;
 mod outcomes;
 mod probation;
+mod trial;
 
 pub(crate) use exchange::{Charge, Running};
 pub(crate) use probation::{Pace, Probation, Thresholds};
+pub(crate) use trial::{Score, Trial, WHOLE};
+pub use trial::{Tally, TrialKind};
 
 /// First wait before a call is tried again, and the longest. Each failure doubles it; the actual wait
 /// is drawn at random from zero to it, so that many senders do not come back at the same moment
@@ -90,6 +93,8 @@ pub(crate) struct Delivery {
     pace: Pace,
     /// The version in charge has yet to prove itself.
     probation: Option<Probation>,
+    /// Another version is tried beside it.
+    pub(crate) trial: Option<Trial>,
     /// The last failure was a stop: what does it is looked for in the records, not at the receiver.
     searching: bool,
     /// Whether it has been said that records are about to expire.
@@ -156,8 +161,11 @@ pub(crate) trait Books {
     /// A call is to be tried again.
     fn retried(&mut self, lane: usize);
 
-    /// From here on it is this version that settles.
+    /// From here on it is this version that is in charge, and settles.
     fn take_over(&mut self, version: &PluginVersion);
+
+    /// What is settled next is this version's doing.
+    fn attribute(&mut self, version: &PluginVersion);
 }
 
 impl Delivery {
@@ -189,6 +197,7 @@ impl Delivery {
             spoiled: degraded,
             pace: Pace::default(),
             probation: None,
+            trial: None,
             searching: false,
             alarmed: false,
         }
@@ -292,9 +301,15 @@ impl Delivery {
                 self.back_off(&reason, None);
                 continue;
             }
+            if self.canary_takes(&mut item, books) {
+                continue;
+            }
             match self.call(&item.batch) {
                 Ok(exceptions) => {
                     item.doubt = None;
+                    if let Some(trial) = &self.trial {
+                        trial.show(&item.batch, &exceptions);
+                    }
                     if self.about.acknowledges == Acknowledges::OnFlush {
                         self.unflushed.push((item, exceptions));
                         let careful = self.failures > 0;
@@ -310,6 +325,22 @@ impl Delivery {
             }
         }
         Ok(())
+    }
+
+    /// Lets a version on trial deliver, where that is its share; whether it has.
+    fn canary_takes(&mut self, item: &mut Item, books: &mut dyn Books) -> bool {
+        let Some(trial) = &mut self.trial else { return false };
+        let Some(exceptions) = trial.deliver(&item.batch) else { return false };
+        item.doubt = None;
+        let version = trial.charge().plugin.version();
+        let present = self.charge.plugin.version();
+        books.attribute(&version);
+        self.digest = version.digest;
+        let (again, hint) = self.settle(item, exceptions, books);
+        books.attribute(&present);
+        self.digest = present.digest;
+        self.after_settling(again, hint, books);
+        true
     }
 
     /// Deals with a call that did not do what it was asked.
@@ -538,8 +569,8 @@ impl Delivery {
         call: &'static str,
         run: impl FnOnce(&mut dyn SinkPlugin) -> Result<T, E>,
     ) -> Result<T, E> {
-        let answer = catch_unwind(AssertUnwindSafe(|| run(&mut *self.plugin)));
-        answer.unwrap_or_else(|panic| Err(E::from(self.charge.panicked(call, &*panic))))
+        let Self { charge, plugin, .. } = self;
+        charge.guarded(call, || run(&mut **plugin))
     }
 
     /// Where it is not known whether the receiver has the records, and it would not recognise them

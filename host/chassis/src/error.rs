@@ -57,6 +57,14 @@ pub enum SinkProblem {
         /// The streams that it takes, for people.
         takes: String,
     },
+    /// It did not open in an empty directory.
+    #[error("sink `{sink}`: {reason}")]
+    Refused {
+        /// Name of the sink.
+        sink: String,
+        /// Why.
+        reason: String,
+    },
     /// Its settings do not fit its plugin, or there is no such plugin.
     #[error(transparent)]
     Settings(ConfigErrors),

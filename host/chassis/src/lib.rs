@@ -22,19 +22,25 @@ mod intake;
 mod ledger;
 mod missing;
 mod recorder;
+mod reload;
 mod replay;
+mod sink;
 mod start;
 mod status;
 mod swap;
 
 pub use append::AppendError;
 pub use chassis::{Chassis, DROP_DEADLINE, Parts};
+pub use delivery::{Tally, TrialKind};
 pub use directory::open_private;
 pub use error::{MendError, OpenError, SinkProblem};
 pub use intake::Closed;
 pub use ledger::{Admission, LaneLedger, StreamLedger};
 pub use recorder::Recorder;
+pub use reload::{ReloadError, Reloaded};
 pub use replay::{Replayed, replay};
 pub use start::check;
 pub use status::{SinkState, SinkStatus, Status};
-pub use swap::{Event, Operation, PluginState, Stage, SwapError, Swapped, Target};
+pub use swap::{
+    Event, Operation, PluginState, Stage, SwapError, Swapped, Target, Trial, TrialReport,
+};

@@ -107,6 +107,14 @@ pub struct Demands {
     pub pins: Vec<(String, String)>,
 }
 
+impl Demands {
+    /// Why bytes with this digest are not what is asked for.
+    pub fn refusal(&self, digest: &str) -> Option<String> {
+        let (pin, key) = self.pins.iter().find(|(pin, _)| pin != digest)?;
+        Some(format!("its digest is {digest}, and `{key}` allows only {pin}"))
+    }
+}
+
 /// What is to be seen of a file from outside.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sighting {

@@ -1,28 +1,24 @@
 //! From a configuration to a chassis at work.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, RwLock};
 
-use wasink_journal::{BatchLimits, Directory, Durability, Log, LogOptions, Recovered, Writer};
+use wasink_journal::{Directory, Durability, Log, LogOptions, Recovered, Writer};
 use wasink_record::{IdSource, Stream, Timestamp};
 
-use crate::actor::{Actor, Lane};
-use crate::chassis::{Chassis, Door, KnownLane, Parts, Sink};
-use crate::config::{
-    Config, ConfigErrors, OnOpenFailure, Order, PluginName, SinkConfig, check_settings,
-};
-use crate::delivery::{Charge, Delivery, DeliveryParts};
+use crate::chassis::{Chassis, Door, KnownLog, Parts};
+use crate::config::{Config, ConfigErrors, OnOpenFailure, PluginName, SinkConfig, check_settings};
+use crate::delivery::Charge;
 use crate::directory::open_private;
 use crate::error::{OpenError, SinkProblem};
 use crate::intake::{self, Intake};
 use crate::logger::{Level, Line};
-use crate::missing::Missing;
 use crate::plugin::{
     Demands, Description, Grants, OpenRequest, Origin, Plugin, PluginError, SinkPlugin,
 };
-use crate::status::{SinkState, StateCell};
-use crate::swap::{Reports, Site, Swaps, Versions};
+use crate::sink::{OpenedPlugin, Sink, lanes, start_sink};
+use crate::swap::{Reports, Swaps, Versions};
 
 /// The journal of a stream, opened.
 struct Opening {
@@ -30,9 +26,6 @@ struct Opening {
     writer: Writer,
     beginning: u64,
 }
-
-/// A version of a plugin and an instance of it.
-type OpenedPlugin = Result<(Arc<dyn Plugin>, Box<dyn SinkPlugin>), SinkProblem>;
 
 /// A sink whose plugin has been opened, or could not be.
 struct Opened<'a> {
@@ -292,6 +285,47 @@ pub(crate) fn open_sink(
     Err(problem.unwrap_or_else(|| SinkProblem::plugin(sink, unknown())))
 }
 
+/// What a sink that is new in a chassis at work would be started with: the version that is in charge
+/// of its plugin, where there is one, or that which a start would put in charge. Nothing is opened.
+pub(crate) fn prepare(
+    config: &Config,
+    sink: &SinkConfig,
+    parts: &Parts,
+    epoch: &str,
+    present: Option<Arc<dyn Plugin>>,
+) -> Result<Charge, SinkProblem> {
+    let demands = demands([sink]);
+    let plugin = match present {
+        Some(plugin) => match demands.refusal(&plugin.version().digest) {
+            None => plugin,
+            Some(reason) => {
+                let (name, origin) = (sink.plugin.clone(), "the version in charge".to_owned());
+                let error = PluginError::Unusable { name, origin, reason };
+                return Err(SinkProblem::plugin(sink, error));
+            }
+        },
+        None => {
+            let versions = open_versions(config, parts);
+            let found = parts.plugins.digest(&sink.plugin).ok();
+            let mut loaded = origins(&sink.plugin, found.as_deref(), &versions)
+                .into_iter()
+                .map(|origin| parts.plugins.load(&sink.plugin, &origin, &demands));
+            let first = loaded.next().unwrap_or_else(|| {
+                let known = parts.plugins.names();
+                Err(PluginError::Unknown { name: sink.plugin.to_string(), known })
+            });
+            let or_else = |error| loaded.find_map(Result::ok).ok_or(error);
+            first.or_else(or_else).map_err(|error| SinkProblem::plugin(sink, error))?
+        }
+    };
+    check_description(sink, &plugin.description())?;
+    let mut request = request(config, sink, parts, epoch);
+    let directory = open_private(&sink.directory);
+    let directory = directory.map_err(|error| SinkProblem::directory(sink, error))?;
+    request.grants.directory = Some(Arc::new(directory));
+    Ok(Charge { plugin, request })
+}
+
 /// Opens the journals of the streams that somebody takes.
 fn open_journals(config: &Config, parts: &Parts) -> Result<BTreeMap<Stream, Opening>, OpenError> {
     let source: Arc<str> = format!("wasink/{}", config.node_id).into();
@@ -371,39 +405,38 @@ fn start(
 ) -> Result<Chassis, OpenError> {
     let OpenedSinks { sinks: opened, charges, seen } = opened;
     let used: Vec<_> = charges.keys().cloned().collect();
-    let swaps = Swaps::new(parts.clone(), config.swap, versions, charges);
+    let swaps = Swaps::new(parts.clone(), config.swap, versions);
+    let told = Arc::downgrade(&swaps);
+    let reports: Reports = Arc::new(move |report| {
+        if let Some(swaps) = told.upgrade() {
+            swaps.report(report);
+        }
+    });
     let mut chassis = Chassis {
         epoch,
         doors: BTreeMap::new(),
-        sinks: Vec::new(),
+        logs: BTreeMap::new(),
+        sinks: RwLock::new(Vec::new()),
+        config: Mutex::new(config.clone()),
+        parts: parts.clone(),
+        reports,
         swaps: swaps.clone(),
         watcher: Mutex::new(None),
+        watching: AtomicBool::new(false),
         logger: parts.logger.clone(),
         closed: AtomicBool::new(false),
     };
+    let log = |(stream, opening): (&Stream, &Opening)| {
+        (*stream, KnownLog { log: opening.log.clone(), beginning: opening.beginning })
+    };
+    let logs: BTreeMap<_, _> = journals.iter().map(log).collect();
     // Every lane is there before the first record is.
     let mut places = Vec::new();
     for Opened { config: sink, request, result } in opened {
-        let mut lanes = Vec::new();
-        let mut known = Vec::new();
-        for stream in &sink.streams {
-            let Some(Opening { log, beginning, .. }) = journals.get(stream) else { continue };
-            let problem = |source| SinkProblem::Lane { sink: sink.name.clone(), source };
-            let reader = log
-                .reader(&sink.name, sink.when_full, sink.max_pending.get())
-                .map_err(|error| OpenError::Sinks(vec![problem(error)]))?;
-            let limits = BatchLimits {
-                records: sink.batch.records,
-                bytes: sink.batch.bytes,
-                age: sink.batch.age,
-            };
-            let retries = Arc::new(AtomicU64::new(0));
-            let beginning = *beginning;
-            known.push(KnownLane { log: log.clone(), beginning, retries: retries.clone() });
-            lanes.push(Lane { reader, limits, retries, unread: 0 });
-        }
-        places.push((sink, request, result, lanes, known));
+        let lanes = lanes(sink, &logs).map_err(|problem| OpenError::Sinks(vec![problem]))?;
+        places.push((sink, request, result, lanes));
     }
+    chassis.logs = logs;
     for (stream, Opening { log, writer, beginning }) in std::mem::take(&mut journals) {
         tell_orphans(stream, &log, parts);
         let Some(journal) = config.journal(stream) else { continue };
@@ -421,20 +454,13 @@ fn start(
         let mover = Mutex::new(Some(mover));
         chassis.doors.insert(stream, Door { intake, mover });
     }
-    let told = Arc::downgrade(&swaps);
-    let reports: Reports = Arc::new(move |report| {
-        if let Some(swaps) = told.upgrade() {
-            swaps.report(report);
-        }
-    });
-    let mut sites = Vec::new();
-    for (sink, request, result, lanes, known) in places {
-        let started = start_sink(sink, &request, result, lanes, known, parts, &reports)?;
-        let (config, actor) = (sink.clone(), started.actor.clone());
-        sites.push(Arc::new(Site { config, request, actor }));
-        chassis.sinks.push(started);
+    let mut sinks = Vec::new();
+    for (sink, request, result, lanes) in places {
+        let started = start_sink(sink, &request, result, lanes, parts, &chassis.reports);
+        sinks.push(Arc::new(started.map_err(OpenError::System)?));
     }
-    swaps.set_sites(sites);
+    swaps.set_sites(sinks.iter().map(|sink: &Arc<Sink>| sink.site.clone()).collect(), charges);
+    chassis.sinks = RwLock::new(sinks);
     for name in &used {
         swaps.started(name, seen.get(name).map(String::as_str));
     }
@@ -455,46 +481,4 @@ fn tell_orphans(stream: Stream, log: &Log, parts: &Parts) {
             ],
         });
     }
-}
-
-fn start_sink(
-    config: &SinkConfig,
-    request: &OpenRequest,
-    result: OpenedPlugin,
-    lanes: Vec<Lane>,
-    known: Vec<KnownLane>,
-    parts: &Parts,
-    reports: &Reports,
-) -> Result<Sink, OpenError> {
-    let name = config.name.clone();
-    let degraded = result.is_err();
-    let (version, plugin, state): (Arc<dyn Plugin>, Box<dyn SinkPlugin>, _) = match result {
-        Ok((version, plugin)) => (version, plugin, SinkState::Working),
-        Err(problem) => {
-            let reason = problem.to_string();
-            parts.logger.log(&Line {
-                level: Level::Warn,
-                sink: Some(&name),
-                message: "sink did not open, going on without it; its records are kept for it",
-                fields: &[("reason".to_owned(), reason.clone().into())],
-            });
-            let missing = Missing::new(&config.plugin, reason.clone());
-            (Arc::new(missing.clone()), Box::new(missing), SinkState::Degraded { reason })
-        }
-    };
-    let state = Arc::new(StateCell::new(state));
-    let delivery = Delivery::new(DeliveryParts {
-        sink: name.clone(),
-        charge: Charge { plugin: version, request: request.clone() },
-        plugin,
-        state: state.clone(),
-        logger: parts.logger.clone(),
-        hooks: parts.hooks.clone(),
-        clock: parts.clock.clone(),
-        ordered: config.order == Order::Held,
-        degraded,
-    });
-    let actor = Actor::start(delivery, lanes, degraded, reports.clone());
-    let actor = Arc::new(actor.map_err(OpenError::System)?);
-    Ok(Sink { name, plugin: config.plugin.to_string(), state, lanes: known, actor })
 }

@@ -21,6 +21,10 @@
 //!        └───────────┘         stops, rejects, too slow
 //! ```
 //!
+//! From *preparing* a version may also go on *trial*, as a shadow or a canary, beside the one in
+//! charge (`delivery/trial.rs`); that ends by its being aborted or promoted, which leads back to
+//! preparing.
+//!
 //! *Preparing* happens beside the work: the bytes are read once, and what is digested is what is
 //! checked, compiled, asked to describe itself and opened once in an empty directory. *Exchanging*
 //! happens on the thread of each sink, between two batches (`delivery/exchange.rs`). A batch that is
@@ -30,10 +34,13 @@
 mod stage;
 mod swaps;
 mod ticket;
+mod trials;
 mod versions;
 mod watch;
 
-pub use stage::{Event, Operation, PluginState, Stage, SwapError, Swapped, Target};
+pub use stage::{
+    Event, Operation, PluginState, Stage, SwapError, Swapped, Target, Trial, TrialReport,
+};
 pub(crate) use swaps::{Site, Swaps};
 pub(crate) use ticket::{Came, Incoming, Report, Reports};
 pub(crate) use versions::Versions;

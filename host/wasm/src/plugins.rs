@@ -233,14 +233,8 @@ impl WasmPlugins {
     ) -> Result<Arc<Loaded>, PluginError> {
         let Bytes { source, bytes, signature } = self.read(name, from)?;
         let digest = digest(&bytes);
-        for (pin, key) in &demands.pins {
-            if *pin != digest {
-                return Err(unusable(
-                    name,
-                    &source,
-                    format!("its digest is {digest}, and `{key}` allows only {pin}"),
-                ));
-            }
+        if let Some(reason) = demands.refusal(&digest) {
+            return Err(unusable(name, &source, reason));
         }
         self.shared
             .keys

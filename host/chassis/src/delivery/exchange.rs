@@ -20,12 +20,21 @@ pub(crate) struct Charge {
 impl Charge {
     /// Makes an instance. A panic in what runs it is an error as any other.
     pub(crate) fn open(&self) -> Result<Box<dyn SinkPlugin>, PluginError> {
-        let open = AssertUnwindSafe(|| self.plugin.open(self.request.clone()));
-        catch_unwind(open).unwrap_or_else(|panic| Err(self.panicked("open", &*panic)))
+        self.guarded("open", || self.plugin.open(self.request.clone()))
+    }
+
+    /// Makes a call. A panic in what runs it is an error as any other.
+    pub(super) fn guarded<T, E: From<PluginError>>(
+        &self,
+        call: &'static str,
+        run: impl FnOnce() -> Result<T, E>,
+    ) -> Result<T, E> {
+        let answer = catch_unwind(AssertUnwindSafe(run));
+        answer.unwrap_or_else(|panic| Err(E::from(self.panicked(call, &*panic))))
     }
 
     /// What a panic in the host is to the plugin that it was for.
-    pub(crate) fn panicked(&self, call: &'static str, panic: &(dyn Any + Send)) -> PluginError {
+    fn panicked(&self, call: &'static str, panic: &(dyn Any + Send)) -> PluginError {
         let words = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
         let words = words.or_else(|| panic.downcast_ref::<String>().cloned());
         PluginError::Trapped {
@@ -165,7 +174,7 @@ impl Delivery {
     }
 
     /// So it does; where that fails, it is in hand again.
-    pub(super) fn make_good_what_there_is(&mut self, books: &mut dyn Books) {
+    pub(crate) fn make_good_what_there_is(&mut self, books: &mut dyn Books) {
         if self.unflushed.is_empty() {
             return;
         }

@@ -303,6 +303,8 @@ impl Books for Counts {
     }
 
     fn take_over(&mut self, _: &PluginVersion) {}
+
+    fn attribute(&mut self, _: &PluginVersion) {}
 }
 
 /// Gives each of the answers once, and then delivers everything.

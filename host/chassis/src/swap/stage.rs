@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use wasink_record::Timestamp;
 
+use crate::delivery::{Tally, TrialKind};
 use crate::plugin::PluginVersion;
 
 /// Where a plugin's name stands.
@@ -23,6 +24,10 @@ pub enum Stage {
     Probation,
     /// It has failed, and the one before it takes over again.
     Returning,
+    /// One version delivers, and another is shown copies of the records.
+    Shadow,
+    /// One version delivers, and another a share of the batches.
+    Canary,
 }
 
 /// What moves a plugin's name from one stage to the next.
@@ -44,6 +49,12 @@ pub(crate) enum Step {
     Failed,
     /// The one before it is open at every sink again.
     Returned,
+    /// It is tried beside the one in charge.
+    Tried { canary: bool },
+    /// The trial ends without it.
+    Aborted,
+    /// The trial ends with it: it is to take over.
+    Promoted,
 }
 
 impl Stage {
@@ -60,6 +71,10 @@ impl Stage {
             (Self::Probation, Step::Proven) => Self::InCharge,
             (Self::Probation, Step::Failed) => Self::Returning,
             (Self::Returning, Step::Returned) => Self::InCharge,
+            (Self::Preparing, Step::Tried { canary: false }) => Self::Shadow,
+            (Self::Preparing, Step::Tried { canary: true }) => Self::Canary,
+            (Self::Shadow | Self::Canary, Step::Aborted) => Self::InCharge,
+            (Self::Shadow | Self::Canary, Step::Promoted) => Self::Preparing,
             _ => return None,
         })
     }
@@ -73,6 +88,8 @@ impl fmt::Display for Stage {
             Self::Exchanging => "exchanging",
             Self::Probation => "probation",
             Self::Returning => "returning",
+            Self::Shadow => "shadow",
+            Self::Canary => "canary",
         })
     }
 }
@@ -172,6 +189,37 @@ fn nanos<S: serde::Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, 
     serializer.serialize_u64(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
 }
 
+/// How a version is to be tried beside the one in charge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Trial {
+    /// In which way.
+    pub kind: TrialKind,
+    /// After so many records with fewer failures it is promoted. `None`: when somebody says so.
+    pub records: Option<u64>,
+    /// After so many failures it is aborted: calls that stopped it, and records that were rejected,
+    /// or, of a shadow, of which something else became than with the version in charge.
+    pub failures: Option<u64>,
+}
+
+/// How a trial goes, or went.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TrialReport {
+    /// The plugin.
+    pub plugin: String,
+    /// The version on trial.
+    pub version: PluginVersion,
+    /// In which way it is tried.
+    #[serde(flatten)]
+    pub kind: TrialKind,
+    /// Since when.
+    pub since: Timestamp,
+    /// How it ended, where it has.
+    pub ended: Option<String>,
+    /// What has come of it so far.
+    #[serde(flatten)]
+    pub tally: Tally,
+}
+
 /// Why a swap did not come about. The version that was in charge is in charge.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -194,6 +242,9 @@ pub enum SwapError {
         /// What is under way.
         operation: Operation,
     },
+    /// No trial of it is under way, and none has been.
+    #[error("no version of `{0}` is or was on trial since this start")]
+    NoTrial(String),
     /// There is no such version.
     #[error("`{name}` has no version `{wanted}`; it has: {}", list(known))]
     NoVersion {
@@ -222,7 +273,7 @@ mod tests {
 
     #[test]
     fn only_the_steps_of_the_diagram_can_be_taken() {
-        use Stage::{Exchanging, InCharge, Preparing, Probation, Returning};
+        use Stage::{Canary, Exchanging, InCharge, Preparing, Probation, Returning, Shadow};
         let steps = [
             Step::Asked,
             Step::Refused { probation: false },
@@ -234,16 +285,40 @@ mod tests {
             Step::Proven,
             Step::Failed,
             Step::Returned,
+            Step::Tried { canary: false },
+            Step::Tried { canary: true },
+            Step::Aborted,
+            Step::Promoted,
         ];
-        let after = |stage: Stage| steps.map(|step| stage.after(step));
-        let no = None;
-        let asked = Some(Preparing);
-        assert_eq!(after(InCharge), [asked, no, no, no, no, no, no, no, no, no]);
-        let refused = [Some(InCharge), Some(Probation)];
-        let [back, on] = refused;
-        assert_eq!(after(Preparing), [no, back, on, Some(Exchanging), no, no, no, no, no, no]);
-        assert_eq!(after(Exchanging), [no, no, no, no, back, back, on, no, no, no]);
-        assert_eq!(after(Probation), [asked, no, no, no, no, no, no, back, Some(Returning), no]);
-        assert_eq!(after(Returning), [no, no, no, no, no, no, no, no, no, back]);
+        let taken = |stage: Stage| -> Vec<(Step, Stage)> {
+            steps.into_iter().filter_map(|step| Some((step, stage.after(step)?))).collect()
+        };
+        assert_eq!(taken(InCharge), [(Step::Asked, Preparing)]);
+        assert_eq!(
+            taken(Preparing),
+            [
+                (Step::Refused { probation: false }, InCharge),
+                (Step::Refused { probation: true }, Probation),
+                (Step::Prepared, Exchanging),
+                (Step::Tried { canary: false }, Shadow),
+                (Step::Tried { canary: true }, Canary),
+            ]
+        );
+        assert_eq!(
+            taken(Exchanging),
+            [
+                (Step::NotOpened, InCharge),
+                (Step::Opened { probation: false }, InCharge),
+                (Step::Opened { probation: true }, Probation),
+            ]
+        );
+        assert_eq!(
+            taken(Probation),
+            [(Step::Asked, Preparing), (Step::Proven, InCharge), (Step::Failed, Returning)]
+        );
+        assert_eq!(taken(Returning), [(Step::Returned, InCharge)]);
+        for trial in [Shadow, Canary] {
+            assert_eq!(taken(trial), [(Step::Aborted, InCharge), (Step::Promoted, Preparing)]);
+        }
     }
 }

@@ -9,6 +9,7 @@ use wasink_record::Timestamp;
 
 use super::stage::{Event, Operation, PluginState, Stage, Step, SwapError, Swapped, Target};
 use super::ticket::{Came, Incoming, Report, Ticket};
+use super::trials::Tried;
 use super::versions::Versions;
 use crate::actor::Actor;
 use crate::chassis::Parts;
@@ -31,41 +32,42 @@ pub(crate) struct Site {
 
 /// All plugins in use.
 pub(crate) struct Swaps {
-    parts: Parts,
-    config: SwapConfig,
+    pub(super) parts: Parts,
     /// Where plugins are tried.
-    scratch: PathBuf,
-    board: Mutex<Board>,
-    changed: Condvar,
+    pub(super) scratch: PathBuf,
+    pub(super) board: Mutex<Board>,
+    pub(super) changed: Condvar,
 }
 
-struct Board {
-    versions: Versions,
-    sites: Vec<Arc<Site>>,
-    plugins: BTreeMap<PluginName, Entry>,
-    tickets: u64,
-    operations: u64,
-    closed: bool,
+pub(super) struct Board {
+    pub(super) config: SwapConfig,
+    pub(super) versions: Versions,
+    pub(super) sites: Vec<Arc<Site>>,
+    pub(super) plugins: BTreeMap<PluginName, Entry>,
+    pub(super) tickets: u64,
+    pub(super) operations: u64,
+    pub(super) closed: bool,
 }
 
 /// Where one plugin stands.
-struct Entry {
-    stage: Stage,
+pub(super) struct Entry {
+    pub(super) stage: Stage,
     /// `None` where no sink could open it.
-    charge: Option<Arc<dyn Plugin>>,
-    previous: Option<Arc<dyn Plugin>>,
-    operation: Option<Operation>,
-    reason: Option<String>,
+    pub(super) charge: Option<Arc<dyn Plugin>>,
+    pub(super) previous: Option<Arc<dyn Plugin>>,
+    pub(super) operation: Option<Operation>,
+    pub(super) reason: Option<String>,
     /// The sinks whose probation is not over.
-    probation: BTreeSet<String>,
+    pub(super) probation: BTreeSet<String>,
     /// The exchanges that are under way, by ticket.
-    round: BTreeMap<u64, Move>,
-    exchanges: u64,
-    grace_expiries: u64,
+    pub(super) round: BTreeMap<u64, Move>,
+    pub(super) exchanges: u64,
+    pub(super) grace_expiries: u64,
+    pub(super) trial: Option<Tried>,
 }
 
 /// One exchange at one sink.
-struct Move {
+pub(super) struct Move {
     site: Arc<Site>,
     ticket: Arc<Ticket>,
     /// The stall, or why it did not come about.
@@ -84,16 +86,19 @@ impl Entry {
             round: BTreeMap::new(),
             exchanges: 0,
             grace_expiries: 0,
+            trial: None,
         }
     }
 
     /// Takes a step that the diagram has.
-    fn step(&mut self, step: Step) {
+    pub(super) fn step(&mut self, step: Step) {
         if let Some(stage) = self.stage.after(step) {
             self.stage = stage;
         }
         match (&mut self.operation, self.stage) {
-            (_, Stage::InCharge | Stage::Probation) => self.operation = None,
+            (_, Stage::InCharge | Stage::Probation | Stage::Shadow | Stage::Canary) => {
+                self.operation = None;
+            }
             (Some(operation), stage) => operation.stage = stage,
             (None, _) => {}
         }
@@ -105,36 +110,78 @@ impl Entry {
 }
 
 impl Swaps {
-    pub(crate) fn new(
-        parts: Parts,
-        config: SwapConfig,
-        versions: Versions,
-        charges: BTreeMap<PluginName, Option<Arc<dyn Plugin>>>,
-    ) -> Arc<Self> {
+    pub(crate) fn new(parts: Parts, config: SwapConfig, versions: Versions) -> Arc<Self> {
         let scratch = versions.directory().join("rehearsal");
-        let plugins = charges.into_iter().map(|(name, charge)| (name, Entry::new(charge)));
         let board = Board {
             versions,
             sites: Vec::new(),
-            plugins: plugins.collect(),
+            config,
+            plugins: BTreeMap::new(),
             tickets: 0,
             operations: 0,
             closed: false,
         };
-        Arc::new(Self { parts, config, scratch, board: Mutex::new(board), changed: Condvar::new() })
+        Arc::new(Self { parts, scratch, board: Mutex::new(board), changed: Condvar::new() })
     }
 
-    fn board(&self) -> MutexGuard<'_, Board> {
+    pub(super) fn board(&self) -> MutexGuard<'_, Board> {
         self.board.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn now(&self) -> Timestamp {
+    pub(super) fn now(&self) -> Timestamp {
         self.parts.clock.now()
     }
 
-    /// The sinks there are from now on.
-    pub(crate) fn set_sites(&self, sites: Vec<Arc<Site>>) {
-        self.board().sites = sites;
+    /// The sinks there are from now on, and the versions in charge of plugins that are new.
+    pub(crate) fn set_sites(
+        &self,
+        sites: Vec<Arc<Site>>,
+        charges: BTreeMap<PluginName, Option<Arc<dyn Plugin>>>,
+    ) {
+        let mut board = self.board();
+        board.plugins.retain(|name, _| sites.iter().any(|site| site.config.plugin == *name));
+        for (name, charge) in charges {
+            board.plugins.entry(name).or_insert_with(|| Entry::new(charge));
+        }
+        board.sites = sites;
+    }
+
+    pub(crate) fn set_config(&self, config: SwapConfig) {
+        self.board().config = config;
+    }
+
+    pub(crate) fn grace(&self) -> Duration {
+        self.board().config.grace
+    }
+
+    /// The version in charge of a plugin.
+    pub(crate) fn charge(&self, name: &PluginName) -> Option<Arc<dyn Plugin>> {
+        self.board().plugins.get(name)?.charge.clone()
+    }
+
+    /// Keeps these plugins from being exchanged while the configuration changes.
+    pub(crate) fn begin_reload(&self, names: &[PluginName]) -> Result<(), SwapError> {
+        for (index, name) in names.iter().enumerate() {
+            match self.ask(name.as_str(), "a new configuration") {
+                // One that no sink uses yet.
+                Ok(_) | Err(SwapError::Unused { .. }) => {}
+                Err(error) => {
+                    self.end_reload(names.get(..index).unwrap_or_default());
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn end_reload(&self, names: &[PluginName]) {
+        let mut board = self.board();
+        for name in names {
+            let Some(entry) = board.plugins.get_mut(name) else { continue };
+            let probation = !entry.probation.is_empty();
+            entry.step(Step::Refused { probation });
+        }
+        self.changed.notify_all();
     }
 
     /// Takes note of what is in charge at the start.
@@ -233,27 +280,36 @@ impl Swaps {
         self.carry_out(&plugin, &Target::Version(before), false)
     }
 
-    /// Begins an operation, where nothing else is under way.
-    fn ask(&self, name: &str, to: &str) -> Result<PluginName, SwapError> {
-        let mut board = self.board();
+    /// The plugin, where some sink uses it.
+    pub(super) fn used(
+        &self,
+        name: &str,
+    ) -> Result<(PluginName, MutexGuard<'_, Board>), SwapError> {
+        let board = self.board();
         if board.closed {
             return Err(SwapError::Closed);
         }
-        let unused = |board: &Board| SwapError::Unused {
+        let known = PluginName::new(name).ok().filter(|name| board.plugins.contains_key(name));
+        let unused = || SwapError::Unused {
             name: name.to_owned(),
             used: board.plugins.keys().map(ToString::to_string).collect(),
         };
-        let Ok(plugin) = PluginName::new(name) else { return Err(unused(&board)) };
+        Ok((known.ok_or_else(unused)?, board))
+    }
+
+    /// Begins an operation, where nothing else is under way.
+    pub(super) fn ask(&self, name: &str, to: &str) -> Result<PluginName, SwapError> {
+        let (plugin, mut board) = self.used(name)?;
         board.operations += 1;
         let id = board.operations;
-        let Some(entry) = board.plugins.get_mut(&plugin) else { return Err(unused(&board)) };
+        let Some(entry) = board.plugins.get_mut(&plugin) else { return Err(SwapError::Closed) };
         if entry.stage.after(Step::Asked).is_none() {
-            let nothing = || Operation {
-                id,
-                to: "going back".to_owned(),
-                stage: entry.stage,
-                since: self.now(),
+            let what = match entry.stage {
+                Stage::Shadow | Stage::Canary => "a trial",
+                _ => "going back",
             };
+            let nothing =
+                || Operation { id, to: what.to_owned(), stage: entry.stage, since: self.now() };
             let operation = entry.operation.clone().unwrap_or_else(nothing);
             return Err(SwapError::Busy { name: name.to_owned(), operation });
         }
@@ -265,7 +321,7 @@ impl Swaps {
     }
 
     /// From the question to the new version in charge.
-    fn carry_out(
+    pub(super) fn carry_out(
         &self,
         plugin: &PluginName,
         target: &Target,
@@ -311,7 +367,12 @@ impl Swaps {
     }
 
     /// The operation ends before anything was touched. Without a reason there was nothing to do.
-    fn refused(&self, plugin: &PluginName, version: Option<&PluginVersion>, reason: &str) {
+    pub(super) fn refused(
+        &self,
+        plugin: &PluginName,
+        version: Option<&PluginVersion>,
+        reason: &str,
+    ) {
         let mut board = self.board();
         let Some(entry) = board.plugins.get_mut(plugin) else { return };
         let probation = !entry.probation.is_empty();
@@ -326,7 +387,11 @@ impl Swaps {
     }
 
     /// Reads, checks, compiles and tries a version, beside the work.
-    fn prepare(&self, name: &PluginName, target: &Target) -> Result<Arc<dyn Plugin>, SwapError> {
+    pub(super) fn prepare(
+        &self,
+        name: &PluginName,
+        target: &Target,
+    ) -> Result<Arc<dyn Plugin>, SwapError> {
         let sites: Vec<_> = self.board().sites_of(name).cloned().collect();
         let mut demands = Demands::default();
         for site in &sites {
@@ -339,11 +404,8 @@ impl Swaps {
             Target::File(path) => Origin::File(path.clone()),
             Target::Version(wanted) => match self.find(name, wanted)? {
                 Found::InMemory(plugin) => {
-                    let digest = plugin.version().digest;
-                    if let Some((pin, key)) = demands.pins.iter().find(|(pin, _)| *pin != digest) {
-                        return Err(refused(format!(
-                            "its digest is {digest}, and `{key}` allows only {pin}"
-                        )));
+                    if let Some(reason) = demands.refusal(&plugin.version().digest) {
+                        return Err(refused(reason));
                     }
                     return Ok(plugin);
                 }
@@ -363,14 +425,15 @@ impl Swaps {
         for site in &sites {
             check_description(&site.config, &plugin.description())
                 .map_err(|problem| refused(problem.to_string()))?;
-            self.rehearse(site, &plugin).map_err(refused)?;
+            let charge = Charge { plugin: plugin.clone(), request: site.request.clone() };
+            self.rehearse(charge).map_err(refused)?;
         }
         Ok(plugin)
     }
 
-    /// Opens it once where it can't do harm: in an empty directory, with nothing else granted.
-    fn rehearse(&self, site: &Site, plugin: &Arc<dyn Plugin>) -> Result<(), String> {
-        let scratch = self.scratch.join(&site.config.name);
+    /// Opens a version once where it can't do harm: in an empty directory, with nothing else granted.
+    pub(crate) fn rehearse(&self, mut charge: Charge) -> Result<(), String> {
+        let scratch = self.scratch.join(&charge.request.name);
         let clear = || match std::fs::remove_dir_all(&scratch) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
@@ -380,11 +443,9 @@ impl Swaps {
         };
         clear().map_err(failed)?;
         let directory = open_private(&scratch).map_err(failed)?;
-        let grants = Grants { directory: Some(Arc::new(directory)), stderr: false };
-        let request = OpenRequest { grants, ..site.request.clone() };
-        let opened = Charge { plugin: plugin.clone(), request }.open();
+        charge.request.grants = Grants { directory: Some(Arc::new(directory)), stderr: false };
         // How it ends there is of no interest.
-        let opened = opened.map(|mut instance| drop(instance.close()));
+        let opened = charge.open().map(|mut instance| drop(instance.close()));
         drop(clear());
         opened.map_err(|error| error.to_string())
     }
@@ -421,16 +482,19 @@ impl Swaps {
     }
 
     /// Exchanges the instances of all sinks, or of none.
-    fn exchange(
+    pub(super) fn exchange(
         &self,
         name: &PluginName,
         plugin: &Arc<dyn Plugin>,
         probation: bool,
     ) -> Result<Swapped, SwapError> {
         let version = plugin.version();
-        let thresholds = self.thresholds().filter(|_| probation);
+        let mut thresholds = None;
         let before = {
             let mut board = self.board();
+            if probation {
+                thresholds = board.thresholds();
+            }
             let Some(entry) = board.plugins.get_mut(name) else { return Err(SwapError::Closed) };
             entry.step(Step::Prepared);
             entry.probation.clear();
@@ -486,19 +550,9 @@ impl Swaps {
         Ok(Swapped { version, previous, stall, stage })
     }
 
-    fn thresholds(&self) -> Option<Thresholds> {
-        let SwapConfig { probation, stops, rejected_percent, slower, .. } = self.config;
-        (!probation.is_zero()).then_some(Thresholds {
-            time: probation,
-            stops,
-            rejected_percent,
-            slower,
-        })
-    }
-
     /// Waits until every sink has answered; calls that take longer than the grace period are ended.
     fn wait_for_round(&self, name: &PluginName) -> Result<MutexGuard<'_, Board>, SwapError> {
-        let over = Instant::now() + self.config.grace;
+        let over = Instant::now() + self.grace();
         let mut expired = false;
         let mut board = self.board();
         loop {
@@ -621,7 +675,7 @@ impl Swaps {
         }
     }
 
-    fn note(
+    pub(super) fn note(
         &self,
         board: &mut Board,
         plugin: &PluginName,
@@ -678,8 +732,18 @@ enum Found {
 }
 
 impl Board {
-    fn sites_of(&self, name: &PluginName) -> impl Iterator<Item = &Arc<Site>> {
+    pub(super) fn sites_of(&self, name: &PluginName) -> impl Iterator<Item = &Arc<Site>> {
         self.sites.iter().filter(move |site| site.config.plugin == *name)
+    }
+
+    fn thresholds(&self) -> Option<Thresholds> {
+        let SwapConfig { probation, stops, rejected_percent, slower, .. } = self.config;
+        (!probation.is_zero()).then_some(Thresholds {
+            time: probation,
+            stops,
+            rejected_percent,
+            slower,
+        })
     }
 
     fn version(&self, name: &PluginName) -> Option<PluginVersion> {
