@@ -72,6 +72,20 @@ pub(crate) fn scan(
     Ok(())
 }
 
+/// Writes a part of a file over with itself, to be synced: what a sync has failed for may be seen and
+/// not be on the disk, and would not be brought there by another sync alone.
+pub(crate) fn write_over(file: &dyn StorageFile, part: Range<u64>) -> io::Result<()> {
+    let mut at = part.start;
+    while at < part.end {
+        let mut piece = vec![0; usize::try_from(part.end - at).unwrap_or(PIECE).min(PIECE)];
+        let read = file.read_full_at(&mut piece, at)?;
+        piece.truncate(read);
+        file.write_all_at(&mut [IoSlice::new(&piece)], at)?;
+        at += piece.len().max(1) as u64;
+    }
+    Ok(())
+}
+
 /// Appends to a file at a place that it keeps itself, so that what was written in part is written
 /// over the next time.
 #[derive(Debug)]
@@ -107,6 +121,12 @@ impl Appender {
             drop(self.file.set_len(before));
         }
         done
+    }
+
+    /// Writes all of the file over with itself.
+    pub(crate) fn write_over(&mut self) -> io::Result<()> {
+        self.synced = false;
+        write_over(&*self.file, 0..self.len)
     }
 
     pub(crate) fn is_synced(&self) -> bool {

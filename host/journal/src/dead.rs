@@ -8,10 +8,10 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use wasink_record::{RecordId, Stream, Timestamp};
 
-use crate::checked::{self, Appender, PIECE, scan};
+use crate::checked::{self, Appender, scan, write_over};
 use crate::fate::Fate;
 use crate::reserve::Reserve;
-use crate::storage::{Storage, StorageFile};
+use crate::storage::Storage;
 
 const EXTENSION: &str = ".dead";
 
@@ -183,7 +183,14 @@ impl DeadLetters {
             offset += line.len() as u64 + 1;
         });
         drop(file.set_len(len));
-        letters.sure = scanned.and_then(|()| rewrite(&*file, accounted..len)).is_ok();
+        let proven = scanned.and_then(|()| {
+            if accounted == len {
+                return Ok(());
+            }
+            write_over(&*file, accounted..len)?;
+            file.sync()
+        });
+        letters.sure = proven.is_ok();
         if letters.sure {
             letters.known.retain(|position, _| !withdrawn.contains(position));
         }
@@ -262,9 +269,10 @@ impl DeadLetters {
         if self.unended {
             lines.insert(0, b'\n');
         }
-        reserve.or_spend(|| self.append_durably(&lines))?;
-        self.unended = false;
-        Ok(())
+        let appended = reserve.or_spend(|| self.append_durably(&lines));
+        // A sync that failed may have taken the end of what was there before, too.
+        self.unended = appended.is_err();
+        appended
     }
 
     fn append_durably(&mut self, lines: &[u8]) -> io::Result<()> {
@@ -395,20 +403,6 @@ pub(crate) fn read(
     })?;
     dead.letters.retain(|letter| !gone.contains(&letter.position));
     Ok(dead)
-}
-
-/// Writes a part of a file over with itself, and syncs it: what a sync has failed for may be seen and
-/// not be on the disk, and would not be brought there by another sync.
-fn rewrite(file: &dyn StorageFile, part: Range<u64>) -> io::Result<()> {
-    let mut at = part.start;
-    while at < part.end {
-        let mut piece = vec![0; usize::try_from(part.end - at).unwrap_or(PIECE).min(PIECE)];
-        let read = file.read_full_at(&mut piece, at)?;
-        piece.truncate(read);
-        file.write_all_at(&mut [IoSlice::new(&piece)], at)?;
-        at += piece.len().max(1) as u64;
-    }
-    if part.is_empty() { Ok(()) } else { file.sync() }
 }
 
 #[cfg(test)]

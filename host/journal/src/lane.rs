@@ -7,21 +7,20 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::checked::{self, Appender};
+use crate::checked;
 use crate::dead::{DeadLetter, DeadLetters};
 use crate::fate::{Fate, Fates};
-use crate::reserve::{Reserve, is_full};
+use crate::names::Names;
+use crate::reserve::Reserve;
 use crate::segment::Accepted;
-use crate::storage::{Storage, StorageFile};
+use crate::storage::Storage;
 use crate::tenants::Whose;
 use crate::versions::{Arrival, Takeover, Told, Version, Versions};
 
+mod keep;
 mod mend;
 
-/// The file of a lane is written anew once it is longer than this, in bytes, and than
-/// [`COMPACT_RATIO`] times what it would be then.
-const COMPACT_ABOVE: u64 = 256 << 10;
-const COMPACT_RATIO: u64 = 4;
+use keep::Keep;
 
 /// A longer file is no lane's.
 const MAX_FILE: u64 = 256 << 20;
@@ -86,23 +85,43 @@ pub struct Doubt {
 }
 
 impl LaneState {
-    /// Takes note of what became of records; `whose` tells who they are accounted to.
-    fn settle(&mut self, runs: &[(Range<u64>, Fate)], whose: &Whose<'_>, change: &mut Change) {
+    /// Takes note of what became of records; `whose` tells who they are accounted to. Returns what was
+    /// new of it: runs of positions, and how much became of whose records.
+    fn settle<'a>(
+        &mut self,
+        runs: &[(Range<u64>, Fate)],
+        whose: &Whose<'a>,
+    ) -> (Vec<Run>, Vec<(&'a str, Fates)>) {
+        let mut settled = Vec::new();
+        let mut counted: Vec<(&str, Fate, u64)> = Vec::new();
         for (range, fate) in runs {
             for (from, to) in self.missing(range.clone()) {
                 self.fates.add(*fate, to - from);
-                change.settled.push((from, to, *fate));
-                whose.count(&(from..to), |tenant, records| change.add(tenant, *fate, records));
+                settled.push((from, to, *fate));
+                whose.count(&(from..to), |tenant, records| counted.push((tenant, *fate, records)));
                 self.mark(from, to);
             }
         }
-        for (tenant, fates) in &change.tenants {
-            match self.tenants.get_mut(tenant) {
+        counted.sort_unstable_by_key(|&(tenant, ..)| tenant);
+        let mut tenants: Vec<(&str, Fates)> = Vec::with_capacity(counted.len());
+        for (tenant, fate, records) in counted {
+            match tenants.last_mut() {
+                Some((same, fates)) if *same == tenant => fates.add(fate, records),
+                _ => {
+                    let mut fates = Fates::default();
+                    fates.add(fate, records);
+                    tenants.push((tenant, fates));
+                }
+            }
+        }
+        for (tenant, fates) in &tenants {
+            match self.tenants.get_mut(*tenant) {
                 Some(known) => known.merge(fates),
-                None => drop(self.tenants.insert(tenant.clone(), *fates)),
+                None => drop(self.tenants.insert((*tenant).to_owned(), *fates)),
             }
         }
         self.end_settled_doubt();
+        (settled, tenants)
     }
 
     /// There is no doubt about what something has become of.
@@ -248,16 +267,19 @@ enum Entry {
     Version(Arrival),
 }
 
+/// What became of a run: the first position, the one behind the last, and the fate.
+type Run = (u64, u64, Fate);
+
 /// What became of some records.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Change {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    settled: Vec<(u64, u64, Fate)>,
+    settled: Vec<Run>,
     /// The number of the version that settled these.
     #[serde(default, skip_serializing_if = "is_zero")]
     by: u64,
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    tenants: BTreeMap<String, Fates>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty", with = "by_tenant")]
+    tenants: Vec<(String, Fates)>,
     /// Dead letters of which something else has become, with their tenants.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     revived: Vec<(Option<String>, Revived)>,
@@ -276,12 +298,25 @@ fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
-impl Change {
-    fn add(&mut self, tenant: &str, fate: Fate, records: u64) {
-        match self.tenants.get_mut(tenant) {
-            Some(fates) => fates.add(fate, records),
-            None => self.tenants.entry(tenant.to_owned()).or_default().add(fate, records),
-        }
+/// Counts by tenant: a JSON object.
+mod by_tenant {
+    use std::collections::BTreeMap;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use crate::fate::Fates;
+
+    pub(super) fn serialize<S: Serializer>(
+        counts: &[(String, Fates)],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(counts.iter().map(|(tenant, fates)| (tenant, fates)))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<(String, Fates)>, D::Error> {
+        BTreeMap::deserialize(deserializer).map(|counts| counts.into_iter().collect())
     }
 }
 
@@ -298,21 +333,6 @@ pub(crate) struct Lane {
     doubt_is_durable: bool,
 }
 
-/// The file of a lane.
-#[derive(Debug)]
-struct Keep {
-    storage: Arc<dyn Storage>,
-    sink: String,
-    appender: Appender,
-    /// Lines that could not be written yet.
-    unwritten: Vec<u8>,
-    /// Length of the file after it was written anew.
-    compacted: u64,
-    /// A sync has failed, and another may succeed without having brought anything to the disk: what
-    /// is written is durable only once all of it has been written anew.
-    doubtful: bool,
-}
-
 /// What was found in a lane's file.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(crate) struct Found {
@@ -321,8 +341,11 @@ pub(crate) struct Found {
     pub(crate) damaged: u64,
     /// The versions that took over, as it tells of them.
     pub(crate) takeovers: Told,
-    /// Where its last whole line ends.
+    /// Where its last whole line ends, and whether the end itself is missing.
     len: u64,
+    unended: bool,
+    /// Where the state ends that it begins with.
+    head: u64,
 }
 
 /// Reads a lane's file, as far as it can be read.
@@ -340,9 +363,15 @@ pub(crate) fn read(storage: &dyn Storage, sink: &str) -> io::Result<Found> {
         if line.is_empty() {
             continue;
         }
-        match checked::parse::<Entry>(bytes.get(line).unwrap_or_default()) {
+        let end = line.end as u64;
+        let entry = checked::parse::<Entry>(bytes.get(line).unwrap_or_default());
+        if !ended && entry.is_some() {
+            (found.len, found.unended) = (end, true);
+        }
+        match entry {
             Some(Entry::State(state)) => {
                 found.takeovers = Told::of(&state);
+                found.head = found.len;
                 found.state = Some(*state);
             }
             // Without a state to begin with there is nothing that it could change.
@@ -372,31 +401,37 @@ impl Lane {
         Self { durable: origin, doubt_is_durable: true, state, keep: None, dead: None, versions }
     }
 
-    /// A lane whose file was read, or a new one with the state `new`.
+    /// A lane whose file was read, or a new one with the state `new`. A file that is sound is left as
+    /// it is; a new one may have its name not for good until `names` are synced.
     pub(crate) fn open(
         storage: &Arc<dyn Storage>,
         sink: &str,
         found: &Found,
         new: LaneState,
+        names: &Arc<Names>,
     ) -> io::Result<Self> {
-        let state = found.state.clone().unwrap_or(new);
+        let mut state = found.state.clone().unwrap_or(new);
         let is_done = |position: u64| state.is_done(position);
         let dead = DeadLetters::open(storage, sink, state.dead, is_done)?;
         let mut versions = Versions::new(storage, sink, found.takeovers.clone());
-        let anew = versions.flush().and_then(|()| write_anew(&**storage, sink, &state));
-        let keep = match (anew, &found.state) {
-            (Ok(anew), _) => Keep::new(storage, sink, anew),
-            (Err(error), None) => return Err(error),
-            // The file as it is does as well, until there is room.
-            (Err(_), Some(_)) => {
-                let file = storage.open(&file_name(sink))?;
-                let durable = Err(io::ErrorKind::Other.into());
-                Keep::new(storage, sink, Anew { file, len: found.len, durable })
+        // Of a file that has been written anew since, the lane knows nothing.
+        let stale = dead.len() < state.dead;
+        if stale {
+            state.dead = 0;
+        }
+        let keep = if found.state.is_none() {
+            Keep::make(storage, sink, &state, names)?
+        } else {
+            let mut keep = Keep::open(storage, sink, found, names)?;
+            if stale || found.damaged > 0 {
+                // The file as it is does as well, until there is room.
+                drop(keep.rewrite(&state, &mut versions, &Reserve::default()));
             }
+            keep
         };
         // What was read may be what a sync has failed for, and not be on the disk.
-        let durable = if keep.doubtful { 0 } else { state.cursor };
-        let doubt_is_durable = !keep.doubtful;
+        let durable = if keep.is_synced() || found.state.is_none() { state.cursor } else { 0 };
+        let doubt_is_durable = keep.is_synced();
         let (keep, dead) = (Some(keep), Some(dead));
         Ok(Self { durable, doubt_is_durable, state, keep, dead, versions })
     }
@@ -437,11 +472,14 @@ impl Lane {
             dead.withdraw(runs, reserve)?;
             change.dead = Some(dead.account(runs));
         }
-        self.state.settle(runs, whose, &mut change);
+        let (settled, tenants) = self.state.settle(runs, whose);
         self.state.dead = change.dead.unwrap_or(self.state.dead);
-        if change.settled.is_empty() {
+        if settled.is_empty() || self.keep.is_none() {
             return Ok(());
         }
+        change.settled = settled;
+        change.tenants =
+            tenants.into_iter().map(|(tenant, fates)| (tenant.to_owned(), fates)).collect();
         self.write(&Entry::Change(change), reserve)
     }
 
@@ -491,13 +529,7 @@ impl Lane {
     /// Makes the cursor durable.
     pub(crate) fn sync(&mut self, reserve: &Reserve) -> io::Result<()> {
         let Some(keep) = &mut self.keep else { return Ok(()) };
-        if !keep.doubtful {
-            keep.write_out(reserve)?;
-            keep.doubtful = keep.appender.sync().is_err();
-        }
-        if keep.doubtful {
-            keep.rewrite(&self.state, &mut self.versions, reserve)?;
-        }
+        keep.sync(&self.state, &mut self.versions, reserve)?;
         self.durable = self.state.cursor;
         self.doubt_is_durable = true;
         Ok(())
@@ -514,99 +546,17 @@ impl Lane {
 
     /// Whether there is nothing that [`sync`](Self::sync) would do.
     pub(crate) fn is_synced(&self) -> bool {
-        let synced =
-            |keep: &Keep| keep.unwritten.is_empty() && keep.appender.is_synced() && !keep.doubtful;
-        self.keep.as_ref().is_none_or(synced)
+        self.keep.as_ref().is_none_or(Keep::is_synced)
     }
 
     fn write(&mut self, entry: &Entry, reserve: &Reserve) -> io::Result<()> {
         let Some(keep) = &mut self.keep else { return Ok(()) };
-        keep.unwritten.extend_from_slice(&checked::line(entry));
-        if keep.doubtful {
-            match keep.rewrite(&self.state, &mut self.versions, reserve) {
-                // What was there when the lane was opened is still there.
-                Err(error) if is_full(&error) => {}
-                other => return other,
-            }
-        }
-        keep.write_out(reserve)?;
-        if keep.appender.len() > COMPACT_ABOVE.max(keep.compacted.saturating_mul(COMPACT_RATIO))
-            // The file as it is does as well: nothing is lost where this fails.
-            && keep.rewrite(&self.state, &mut self.versions, reserve).is_ok()
-        {
+        if keep.write(entry, &self.state, &mut self.versions, reserve)? {
             self.durable = self.state.cursor;
             self.doubt_is_durable = true;
         }
         Ok(())
     }
-}
-
-impl Keep {
-    fn new(storage: &Arc<dyn Storage>, sink: &str, anew: Anew) -> Self {
-        Self {
-            storage: storage.clone(),
-            sink: sink.to_owned(),
-            compacted: anew.len,
-            appender: Appender::new(anew.file, anew.len),
-            unwritten: Vec::new(),
-            doubtful: anew.durable.is_err(),
-        }
-    }
-
-    fn write_out(&mut self, reserve: &Reserve) -> io::Result<()> {
-        if self.unwritten.is_empty() {
-            return Ok(());
-        }
-        reserve.or_spend(|| self.appender.append(&self.unwritten))?;
-        self.unwritten.clear();
-        Ok(())
-    }
-
-    /// Writes the file anew, durably.
-    fn rewrite(
-        &mut self,
-        state: &LaneState,
-        versions: &mut Versions,
-        reserve: &Reserve,
-    ) -> io::Result<()> {
-        let anew = reserve.or_spend(|| {
-            // The lines that told of them are about to go.
-            versions.flush()?;
-            write_anew(&*self.storage, &self.sink, state)
-        })?;
-        // Once it has the name it is the one that the next start reads, durable or not.
-        self.appender = Appender::new(anew.file, anew.len);
-        self.compacted = anew.len;
-        self.unwritten.clear();
-        self.doubtful = anew.durable.is_err();
-        anew.durable
-    }
-}
-
-/// A lane's file that was written anew and has its name.
-struct Anew {
-    file: Box<dyn StorageFile>,
-    len: u64,
-    /// Whether it has its name for good.
-    durable: io::Result<()>,
-}
-
-/// Writes a lane's file anew and puts it in the place of the old one.
-fn write_anew(storage: &dyn Storage, sink: &str, state: &LaneState) -> io::Result<Anew> {
-    let unready = format!("{sink}.lane-tmp");
-    match storage.remove(&unready) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let file = storage.create(&unready)?;
-    let mut bytes = checked::line(&Entry::State(Box::new(state.clone())));
-    // An empty line keeps them apart should the end of the first be damaged.
-    bytes.push(b'\n');
-    bytes.extend_from_within(..bytes.len() - 1);
-    file.write_all_at(&mut [io::IoSlice::new(&bytes)], 0)?;
-    file.sync()?;
-    storage.rename(&unready, &file_name(sink))?;
-    Ok(Anew { file, len: bytes.len() as u64, durable: storage.sync_directory() })
 }
 
 #[cfg(test)]

@@ -37,6 +37,11 @@
 //! - Dead letters are synced before their records count as dealt with. What became of records is
 //!   written as it happens, and synced when a segment could go; a segment is removed only when every
 //!   lane's cursor is past it on disk for sure.
+//! - Opening writes nothing to a lane's file that is sound. What an earlier process wrote there may be
+//!   seen and not be on the disk, where a sync has failed: it is written over with itself, and synced,
+//!   before anything is removed for it. A new sink's file has its name for good before a record that
+//!   comes after it is accepted; one sync of the directory is for all sinks that came meanwhile.
+//! - A sink without a reader keeps what it has not dealt with for as long as there is room.
 //! - A crash can bring records again, with the ids that they had, and never takes one away.
 //!
 //! # Recovery
@@ -58,6 +63,7 @@ mod fate;
 mod frame;
 mod lane;
 mod log;
+mod names;
 mod offline;
 mod quarantine;
 mod reader;

@@ -15,6 +15,7 @@ use crate::chunk::Chunk;
 use crate::dead::{self, Dead, DeadLetter};
 use crate::frame::Damage;
 use crate::lane::{self, Lane, LaneState};
+use crate::names::Names;
 use crate::quarantine;
 use crate::reader::{Load, Loaded, Reader};
 use crate::reserve::Reserve;
@@ -80,6 +81,7 @@ pub struct Log {
 struct Shared {
     options: LogOptions,
     storage: Option<Arc<dyn Storage>>,
+    names: Arc<Names>,
     reserve: Reserve,
     state: Mutex<State>,
     /// Signalled when something is let go.
@@ -99,6 +101,8 @@ struct State {
     lanes: Vec<Slot>,
     wakers: Vec<Thread>,
     closed: bool,
+    /// Whether records are on their way to the disk that nobody sees yet.
+    committing: bool,
     /// What was accepted, by tenant.
     accepted: Accepted,
     /// Why the disk takes nothing, where it does not.
@@ -128,18 +132,21 @@ struct Slot {
     attached: bool,
 }
 
+/// What holds for a lane without a reader: what it has not dealt with is kept while there is room.
+const ORPHANED: (WhenFull, u64) = (WhenFull::DropOldest, u64::MAX);
+
 impl Log {
     /// A log that is kept in memory, and ends with the process. Positions begin at `first`, so that
     /// those of a later start can be higher than those of an earlier one.
     pub fn in_memory(options: LogOptions, first: u64) -> (Self, Writer) {
         let state = State { next: first, ..State::default() };
-        let log = Self::new(options, None, Reserve::default(), state);
+        let log = Self::new(options, None, Arc::default(), Reserve::default(), state);
         (log.clone(), Writer::new(log, None))
     }
 
     pub(crate) fn on_disk(
         options: LogOptions,
-        storage: Arc<dyn Storage>,
+        (storage, names): (Arc<dyn Storage>, Arc<Names>),
         next: u64,
         segments: VecDeque<Segment>,
         accepted: Accepted,
@@ -150,25 +157,25 @@ impl Log {
             cursor: lane.state().cursor,
             durable: lane.durable(),
             lane: Arc::new(Mutex::new(lane)),
-            // Of a sink that nobody may come back for: kept while there is room.
-            when_full: WhenFull::DropOldest,
-            max_pending: u64::MAX,
+            when_full: ORPHANED.0,
+            max_pending: ORPHANED.1,
             attached: false,
         };
         let lanes = lanes.into_iter().map(slot).collect();
         let reserve = Reserve::of(storage.clone());
         let state = State { next, segments, accepted, lanes, ..State::default() };
-        Self::new(options, Some(storage), reserve, state)
+        Self::new(options, Some(storage), names, reserve, state)
     }
 
     fn new(
         options: LogOptions,
         storage: Option<Arc<dyn Storage>>,
+        names: Arc<Names>,
         reserve: Reserve,
         state: State,
     ) -> Self {
-        let state = Mutex::new(state);
-        Self { shared: Arc::new(Shared { options, storage, reserve, state, room: Condvar::new() }) }
+        let (state, room) = (Mutex::new(state), Condvar::new());
+        Self { shared: Arc::new(Shared { options, storage, names, reserve, state, room }) }
     }
 
     /// The stream.
@@ -189,7 +196,8 @@ impl Log {
         &self.shared.reserve
     }
 
-    /// The reader of a sink: where it left off, or behind the last record for a sink that is new.
+    /// The reader of a sink: where it left off, or behind the last record for a sink that is new. It
+    /// may come at any time. Once it is dropped the sink's records are kept while there is room.
     ///
     /// `max_pending` is the most that it may leave in the log, in bytes.
     ///
@@ -240,7 +248,24 @@ impl Log {
             before: state.accepted.clone(),
             ..LaneState::default()
         };
-        Lane::open(storage, sink, &lane::Found::default(), new)
+        let names = &self.shared.names;
+        let lane = Lane::open(storage, sink, &lane::Found::default(), new, names)?;
+        if state.committing {
+            // What is about to be accepted is this lane's, too: it must not be forgotten then.
+            names.sync(names.last(), &**storage)?;
+        }
+        Ok(lane)
+    }
+
+    /// What is appended from now on until the answer is dropped is that of every lane there is: new
+    /// ones are on the disk for sure before it is accepted.
+    pub(crate) fn committing(&self) -> io::Result<Committing<'_>> {
+        self.shared.lock().committing = true;
+        let committing = Committing(self);
+        if let Some(storage) = &self.shared.storage {
+            self.shared.names.sync(self.shared.names.last(), &**storage)?;
+        }
+        Ok(committing)
     }
 
     /// The sinks that have records here and no reader, with how many.
@@ -304,7 +329,16 @@ impl Log {
 
     /// Unparks the calling thread on every append and when the log closes, from now on.
     pub fn wake_this_thread(&self) {
-        self.shared.lock().wakers.push(std::thread::current());
+        let thread = std::thread::current();
+        let mut state = self.shared.lock();
+        state.wakers.retain(|known| known.id() != thread.id());
+        state.wakers.push(thread);
+    }
+
+    /// Lets the calling thread sleep, from now on: for one that has no reader here any more.
+    pub fn forget_this_thread(&self) {
+        let thread = std::thread::current().id();
+        self.shared.lock().wakers.retain(|known| known.id() != thread);
     }
 
     /// Takes no more records. Readers still get what is there.
@@ -488,15 +522,32 @@ impl Log {
         }
     }
 
-    /// A lane has no reader any more.
+    /// A lane has no reader any more: it is of a sink that nobody may come back for.
     pub(crate) fn detach(&self, index: usize) {
-        let mut state = self.shared.lock();
-        if let Some(slot) = state.lanes.get_mut(index) {
+        if let Some(slot) = self.shared.lock().lanes.get_mut(index) {
             slot.attached = false;
         }
-        if self.shared.storage.is_none() && self.shared.release(&mut state) {
-            self.shared.room.notify_all();
+        let (when_full, max_pending) = ORPHANED;
+        self.set_policy(index, when_full, max_pending);
+    }
+
+    pub(crate) fn set_policy(&self, index: usize, when_full: WhenFull, max_pending: u64) {
+        let mut state = self.shared.lock();
+        if let Some(slot) = state.lanes.get_mut(index) {
+            slot.when_full = when_full;
+            slot.max_pending = max_pending;
         }
+        // Whoever waits for room may have waited for this.
+        self.shared.room.notify_all();
+    }
+}
+
+/// Records are being appended.
+pub(crate) struct Committing<'a>(&'a Log);
+
+impl Drop for Committing<'_> {
+    fn drop(&mut self) {
+        self.0.shared.lock().committing = false;
     }
 }
 

@@ -15,6 +15,7 @@ use crate::dead::{self, Dead, DeadLetter};
 use crate::fate::{Fate, Fates};
 use crate::frame::{self, Found, Kind, Scan};
 use crate::lane::{self, Lane, LaneState};
+use crate::names::Names;
 use crate::quarantine;
 use crate::recovery::{self, LOCK, OpenError};
 use crate::reserve::Reserve;
@@ -565,6 +566,9 @@ impl Mending<'_> {
         if found.state.is_none() {
             return Ok(None);
         }
-        Lane::open(storage, sink, &found, LaneState::default()).map(Some)
+        let names = Arc::new(Names::default());
+        // Names may not be on disk that an earlier process gave.
+        names.give();
+        Lane::open(storage, sink, &found, LaneState::default(), &names).map(Some)
     }
 }

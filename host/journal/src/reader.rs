@@ -15,7 +15,7 @@ use crate::dead::DeadLetter;
 use crate::fate::Fate;
 use crate::frame::{self, Damage, Found, Kind, Scan};
 use crate::lane::{Doubt, Lane, LaneState};
-use crate::log::{End, Log, lock, whose};
+use crate::log::{End, Log, WhenFull, lock, whose};
 use crate::reserve::is_full;
 use crate::storage::StorageFile;
 use crate::tenants::Whose;
@@ -294,6 +294,12 @@ impl Reader {
         drop(lane);
         self.log.moved();
         synced
+    }
+
+    /// Changes what is done when the sink has not dealt with as much as the log can hold, or as it may
+    /// leave there, in bytes.
+    pub fn set_policy(&self, when_full: WhenFull, max_pending: u64) {
+        self.log.set_policy(self.index, when_full, max_pending);
     }
 
     /// Where the reader is: the position of the first record that it would give.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::frame::{self, Damage, Found, Kind, Scan, align};
 use crate::lane::{self, Lane, LaneState};
 use crate::log::{Durability, Log, LogOptions, Segment};
+use crate::names::Names;
 use crate::segment::{self, Accepted, Head};
 use crate::storage::{Storage, StorageFile};
 use crate::writer::{Active, Disk, Writer};
@@ -83,7 +84,8 @@ impl Log {
         options.segment_bytes = options.segment_bytes.min(options.bytes / 4).max(MIN_SEGMENT);
         // An earlier process may have ended before it came to this: then what is written to a file
         // would be durable, and its name not.
-        let named = storage.sync_directory().is_ok();
+        let given = Arc::new(Names::default());
+        let named = given.sync(given.give(), &*storage).is_ok();
         let names = storage.names()?;
         let mut firsts: Vec<u64> = names.iter().filter_map(|name| segment::first(name)).collect();
         firsts.sort_unstable();
@@ -113,7 +115,7 @@ impl Log {
             // With nothing known of a lane all that is there is delivered again: ids tell receivers.
             let origin = firsts.first().copied().unwrap_or(recovered.next);
             let new = LaneState { origin, cursor: origin, ..LaneState::default() };
-            let lane = Lane::open(&storage, &sink, &found, new)?;
+            let lane = Lane::open(&storage, &sink, &found, new, &given)?;
             recovered.next = recovered.next.max(lane.floor());
             lanes.push((sink, lane));
         }
@@ -147,7 +149,8 @@ impl Log {
                 *accepted = known.max(*accepted);
             }
         }
-        let log = Self::on_disk(options, storage, recovered.next, segments, accepted, lanes);
+        let log =
+            Self::on_disk(options, (storage, given), recovered.next, segments, accepted, lanes);
         let writer = Writer::new(log.clone(), Some(disk));
         Ok((log, writer, recovered))
     }

@@ -302,6 +302,8 @@ impl Versions {
 
 impl File {
     fn append(&mut self, lines: &mut Vec<u8>) -> io::Result<()> {
+        // What is there may have no end, or have lost it to a sync that failed.
+        lines.insert(0, b'\n');
         if let Some(appender) = &mut self.appender {
             return appender.append_durably(lines);
         }
@@ -316,8 +318,6 @@ impl File {
         self.storage.sync_directory()?;
         let len = file.len()?;
         let mut appender = Appender::new(file, len);
-        // What is there may have no end.
-        lines.insert(0, b'\n');
         appender.append_durably(lines)?;
         self.appender = Some(appender);
         Ok(())

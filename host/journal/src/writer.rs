@@ -113,13 +113,21 @@ impl Writer {
             return Ok(first..first);
         }
         self.log.make_room(needed)?;
-        if let Some(disk) = &mut self.disk {
-            let room = self.log.reserve().restore();
-            let written = room.and_then(|()| disk.write(&self.log, first, &encoded));
-            self.log.set_trouble(written.as_ref().err().map(ToString::to_string));
-            written?;
-        }
+        let committing = match &mut self.disk {
+            Some(disk) => {
+                let room = self.log.reserve().restore();
+                let written = room.and_then(|()| {
+                    let committing = self.log.committing()?;
+                    disk.write(&self.log, first, &encoded)?;
+                    Ok(committing)
+                });
+                self.log.set_trouble(written.as_ref().err().map(ToString::to_string));
+                Some(written?)
+            }
+            None => None,
+        };
         self.log.publish(std::mem::take(&mut self.staged));
+        drop(committing);
         Ok(first..next)
     }
 }

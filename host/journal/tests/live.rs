@@ -315,3 +315,44 @@ fn with_damaged_lines_nobody_is_said_to_have_done_what_another_did() {
     assert!(inspection.quarantined.iter().any(|name| name.contains("a.versions")));
     assert_eq!((inspection.strangers.len(), journal.audit().unwrap().len()), (0, 0));
 }
+
+#[test]
+fn a_sink_that_comes_later_begins_at_the_end_and_one_that_comes_back_where_it_was() {
+    let (directory, log, mut writer, reader) = journal();
+    let mut late = log.reader("late", WhenFull::Block, u64::MAX).unwrap();
+    assert_eq!((late.state().origin, late.state().cursor), (10, 10));
+    assert!(matches!(next(&mut late), Next::Empty));
+    drop(reader);
+    assert_eq!(log.orphans(), [("a".to_owned(), 2)]);
+    append(&mut writer, 10..14);
+    assert_eq!((batch(&mut late).position(), batch(&mut late).len()), (10, 4));
+    let mut back = log.reader("a", WhenFull::Block, u64::MAX).unwrap();
+    let error = log.reader("a", WhenFull::Block, u64::MAX).unwrap_err();
+    assert!(error.to_string().contains("`a` reads this log already"), "{error}");
+    let rest = batch(&mut back);
+    assert_eq!((rest.position(), rest.end()), (8, 14));
+    assert_eq!(offline(&directory).audit().unwrap(), []);
+    drop((log, writer, back, late));
+    let (log, _writer) = open(&directory);
+    assert_eq!(log.lane("late").unwrap().origin, 10);
+    assert_eq!(offline(&directory).audit().unwrap(), []);
+}
+
+#[test]
+fn a_sink_that_is_gone_stands_in_nobodys_way_and_loses_its_oldest_first() {
+    let directory = tempfile::tempdir().unwrap();
+    let small = LogOptions { bytes: 16 << 10, ..options() };
+    let (log, mut writer, _) = Log::open(storage(&directory), small).unwrap();
+    let gone = log.reader("gone", WhenFull::Reject, 1 << 10).unwrap();
+    append(&mut writer, 0..4);
+    drop(gone);
+    for run in 1..40 {
+        append(&mut writer, 4 * run..4 * run + 4);
+    }
+    let left = log.lane("gone").unwrap();
+    assert!(left.fates.dropped > 0 && left.cursor < 160, "{left:?}");
+    let mut back = log.reader("gone", WhenFull::Block, u64::MAX).unwrap();
+    let rest = batch(&mut back);
+    assert_eq!((rest.position(), rest.end()), (left.cursor, 160));
+    assert_eq!(offline(&directory).audit().unwrap(), []);
+}

@@ -7,6 +7,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use tempfile::TempDir;
 
+use super::keep::COMPACT_ABOVE;
 use super::*;
 use crate::storage::Directory;
 use crate::tenants::Tenants;
@@ -20,7 +21,7 @@ fn storage() -> (TempDir, Arc<dyn Storage>) {
 fn open(storage: &Arc<dyn Storage>) -> (Lane, Found) {
     let found = read(&**storage, "sink").unwrap();
     let new = LaneState { origin: 10, cursor: 10, ..LaneState::default() };
-    (Lane::open(storage, "sink", &found, new).unwrap(), found)
+    (Lane::open(storage, "sink", &found, new, &Arc::default()).unwrap(), found)
 }
 
 fn settle(lane: &mut Lane, range: Range<u64>, fate: Fate) {
@@ -70,10 +71,15 @@ fn a_lane_is_read_as_it_was_left() {
     let state = lane.state().clone();
     assert_eq!((state.cursor, state.fates.delivered, state.fates.rejected), (14, 4, 1));
     drop(lane);
-    let (lane, found) = open(&storage);
+    let len = storage.open("sink.lane").unwrap().len().unwrap();
+    let (mut lane, found) = open(&storage);
     assert_eq!((lane.state(), found.damaged), (&state, 0));
-    assert_eq!(lane.durable(), 14);
     assert_eq!(lane.floor(), 21);
+    // A sync may have failed for what is read; the file is sound, and is gone on with.
+    assert_eq!((lane.durable(), lane.is_synced()), (0, false));
+    lane.sync(&Reserve::default()).unwrap();
+    assert_eq!((lane.durable(), lane.is_synced()), (14, true));
+    assert_eq!(storage.open("sink.lane").unwrap().len().unwrap(), len);
 }
 
 #[test]
@@ -111,6 +117,27 @@ fn a_file_that_has_grown_is_written_anew_and_holds_the_same() {
     drop(lane);
     let (lane, found) = open(&storage);
     assert_eq!((lane.state(), found.damaged), (&state, 0));
+}
+
+#[test]
+fn a_line_that_was_cut_off_is_no_damage_and_does_not_get_into_the_next() {
+    for (cut, cursor) in [(0, 15), (1, 15), (2, 14), (30, 14)] {
+        let (_temporary, storage) = storage();
+        let (mut lane, _) = open(&storage);
+        settle(&mut lane, 10..14, Fate::Delivered);
+        settle(&mut lane, 14..15, Fate::Delivered);
+        drop(lane);
+        let file = storage.open("sink.lane").unwrap();
+        file.set_len(file.len().unwrap() - cut).unwrap();
+        let (mut lane, found) = open(&storage);
+        // Without its end a line is whole all the same.
+        assert_eq!((lane.state().cursor, found.damaged), (cursor, 0), "{cut} are cut off");
+        settle(&mut lane, cursor..16, Fate::Delivered);
+        let state = lane.state().clone();
+        drop(lane);
+        let (lane, found) = open(&storage);
+        assert_eq!((lane.state(), found.damaged), (&state, 0), "{cut} were cut off");
+    }
 }
 
 #[test]

@@ -143,9 +143,7 @@ impl Shared {
             }
         }
         self.trim(state);
-        let relevant = |slot: &&Slot| self.storage.is_some() || slot.attached;
-        let lanes = state.lanes.iter().filter(relevant);
-        let floor = lanes.map(|slot| slot.durable).min().unwrap_or(state.next);
+        let floor = state.lanes.iter().map(|slot| slot.durable).min().unwrap_or(state.next);
         let mut released = false;
         match &self.storage {
             Some(storage) => {
@@ -177,7 +175,7 @@ impl Shared {
     /// Keeps what is in memory below its bound, where it is on disk as well.
     pub(super) fn trim(&self, state: &mut State) {
         if self.storage.is_none() {
-            if state.lanes.iter().all(|slot| !slot.attached) {
+            if state.lanes.is_empty() {
                 state.chunks.clear();
                 state.weight = 0;
             }

@@ -6,7 +6,7 @@ use std::sync::mpsc::sync_channel;
 use wasink_record::{IdSource, Stamped, Stream, Timestamp, UsageEvent};
 
 use super::*;
-use crate::{CommitError, Encoding, LogOptions, WhenFull, Writer};
+use crate::{CommitError, Encoding, LogOptions, Writer};
 
 fn log(bytes: u64) -> (Log, Writer) {
     log_from(bytes, 0)
@@ -213,8 +213,33 @@ fn chunks_are_let_go_when_the_slowest_reader_is_past_them() {
     assert_eq!(log.bytes(), full, "a chunk goes as a whole");
     deliver(&mut slow, 9..10);
     assert!(0 < log.bytes() && log.bytes() < full);
-    drop(slow);
+    deliver(&mut slow, 10..20);
     assert_eq!(log.bytes(), 0);
+}
+
+#[test]
+fn what_a_sink_leaves_that_is_gone_is_kept_for_it_until_its_room_is_needed() {
+    let (log, mut writer) = log(1 << 20);
+    let (mut goes, mut stays) = (reader(&log, "goes"), reader(&log, "stays"));
+    append(&mut writer, 0..10).unwrap();
+    append(&mut writer, 10..20).unwrap();
+    deliver(&mut stays, 0..20);
+    drop(goes);
+    let held = log.bytes();
+    assert!(held > 0);
+    goes = log.reader("goes", WhenFull::Block, 1).unwrap();
+    assert_eq!(batch(&mut goes, &limits(99, 1 << 20, AT_ONCE)).len(), 20);
+    // With a reader it stands in the way, and without one it does not.
+    assert!(matches!(append(&mut writer, 20..22), Err(CommitError::Full { .. })));
+    goes.set_policy(WhenFull::DropOldest, held);
+    writer.commit().unwrap();
+    assert_eq!((goes.state().fates.dropped, goes.state().tenants["acme"].dropped), (10, 10));
+    goes.set_policy(WhenFull::Reject, 1);
+    drop(goes);
+    append(&mut writer, 22..24).unwrap();
+    deliver(&mut stays, 20..24);
+    let mut goes = reader(&log, "goes");
+    assert_eq!(batch(&mut goes, &limits(99, 1 << 20, AT_ONCE)).position(), 10);
 }
 
 #[test]
