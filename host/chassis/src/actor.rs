@@ -394,6 +394,7 @@ impl Work {
         }
         let outcome = self.work();
         self.end(outcome);
+        self.lanes.lanes.iter().for_each(|lane| lane.reader.log().forget_this_thread());
     }
 
     fn version(&self) -> Option<PluginVersion> {
@@ -621,7 +622,7 @@ impl Work {
                 }
                 Request::EndTrial(answer) => {
                     self.delivery.trial = None;
-                    drop(answer.send(()));
+                    answer.send(()).unwrap_or_default();
                 }
                 Request::Stop => self.stopped = true,
             }

@@ -67,6 +67,9 @@ const REPLAYED_AT_ONCE: usize = 64;
 /// Stands for deadlines that are too far away to be told.
 const LONGEST_DEADLINE: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
+/// Which version settled what, for each stream of a sink.
+pub type Provenance = Vec<(Stream, Vec<Stretch>)>;
+
 /// A stream that some sink takes.
 pub(crate) struct Door {
     pub(crate) intake: Arc<Intake>,
@@ -252,7 +255,7 @@ impl Chassis {
     /// # Errors
     ///
     /// What the file system says.
-    pub fn provenance(&self, sink: &str) -> io::Result<Option<Vec<(Stream, Vec<Stretch>)>>> {
+    pub fn provenance(&self, sink: &str) -> io::Result<Option<Provenance>> {
         let Some(sink) = self.sink(sink) else { return Ok(None) };
         let of = |lane: &KnownLane| Ok((lane.log.stream(), lane.log.provenance(&sink.name)?));
         sink.lanes.iter().map(of).collect::<io::Result<_>>().map(Some)

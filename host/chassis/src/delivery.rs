@@ -613,7 +613,7 @@ impl Delivery {
             .flat_map(|(item, due)| keep(item).into_iter().map(move |item| (item, due)))
             .collect();
         // What was taken of them is not settled a second time.
-        self.unflushed.retain(|(item, _)| keep(item.part(item.batch.clone(), 0)).len() > 0);
+        self.unflushed.retain(|(item, _)| !keep(item.part(item.batch.clone(), 0)).is_empty());
         for item in self.work.iter_mut().filter(|item| item.lane == lane) {
             item.doubt = None;
         }

@@ -30,7 +30,7 @@ mod status;
 mod swap;
 
 pub use append::AppendError;
-pub use chassis::{Chassis, DROP_DEADLINE, Parts};
+pub use chassis::{Chassis, DROP_DEADLINE, Parts, Provenance};
 pub use delivery::{Tally, TrialKind};
 pub use directory::open_private;
 pub use error::{MendError, OpenError, SinkProblem};

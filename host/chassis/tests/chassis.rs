@@ -14,5 +14,7 @@ mod chassis {
     mod ledger;
     mod open;
     mod order;
+    mod reload;
     mod swap;
+    mod trial;
 }

@@ -29,7 +29,9 @@ pub(crate) use run::News;
 pub(crate) fn run(flags: &Flags) -> Result<Exit, Failure> {
     match &flags.command {
         Command::Run(run) => run::run(load(&flags.global)?, run),
-        Command::Serve(serve) => serve::run(&load_to_run(&flags.global)?, serve),
+        Command::Serve(serve) => {
+            serve::run(&load_to_run(&flags.global)?, flags.global.sources(), serve)
+        }
         Command::Check { json } => check::run(load_to_run(&flags.global), json.json),
         Command::Config { schema, json } => config::run(&flags.global, *schema, json.json),
         Command::Status { watch, json } => status::run(&load(&flags.global)?, *watch, json.json),

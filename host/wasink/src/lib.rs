@@ -51,8 +51,9 @@ pub use wasink_chassis::logger;
 pub use wasink_chassis::config::Config;
 pub use wasink_chassis::{
     Admission, AppendError, Closed, DROP_DEADLINE, Event, LaneLedger, MendError, OpenError,
-    Operation, PluginState, Recorder, Replayed, SinkProblem, SinkState, SinkStatus, Stage, Status,
-    StreamLedger, SwapError, Swapped, Target,
+    Operation, PluginState, Recorder, ReloadError, Reloaded, Replayed, SinkProblem, SinkState,
+    SinkStatus, Stage, Status, StreamLedger, SwapError, Swapped, Tally, Target, Trial, TrialKind,
+    TrialReport,
 };
 
 /// What an embedder may want to be told at once.

@@ -54,6 +54,9 @@ pub struct Tally {
     pub last: Option<String>,
 }
 
+/// Told whether a version has passed its trial.
+type Over = Box<dyn FnOnce(bool) + Send>;
+
 /// A tally that all sinks of a trial share, with the rule by which it ends.
 pub(crate) struct Score {
     tally: Mutex<Tally>,
@@ -63,7 +66,7 @@ pub(crate) struct Score {
     /// So many failures, and it has not.
     failures: Option<u64>,
     /// Told once.
-    over: Mutex<Option<Box<dyn FnOnce(bool) + Send>>>,
+    over: Mutex<Option<Over>>,
 }
 
 impl Score {
@@ -71,7 +74,7 @@ impl Score {
         kind: TrialKind,
         records: Option<u64>,
         failures: Option<u64>,
-        over: Box<dyn FnOnce(bool) + Send>,
+        over: Over,
     ) -> Arc<Self> {
         let (tally, over) = (Mutex::default(), Mutex::new(Some(over)));
         Arc::new(Self { tally, kind, records, failures, over })
@@ -203,11 +206,21 @@ impl Drop for Trial {
 
 /// Whether a batch is part of such a share: always the same for the same first record.
 fn falls_within(batch: &Batch, share: u32) -> bool {
-    // The last bytes of an id (UUID version 7) are random.
     let Some(id) = batch.id(0) else { return false };
-    let [.., a, b, c, d] = *id.as_bytes();
-    let point = u64::from(u32::from_be_bytes([a, b, c, d])) * u64::from(WHOLE) >> 32;
-    point < u64::from(share)
+    // Of one process they differ in their times and counters alone, which are all over them.
+    let id = u128::from_be_bytes(*id.as_bytes());
+    let halves = [id >> 64, id & u128::from(u64::MAX)].map(|half| u64::try_from(half).unwrap_or(0));
+    let number = halves.into_iter().fold(0, |sum, half| spread(sum ^ half));
+    let point = (u128::from(number) * u128::from(WHOLE)) >> 64;
+    point < u128::from(share)
+}
+
+/// Spreads what may be consecutive evenly over all numbers: the finalizer of `SplitMix64` (Steele,
+/// Lea, Flood, "Fast Splittable Pseudorandom Number Generators", 2014).
+fn spread(mut bits: u64) -> u64 {
+    bits = (bits ^ bits >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    bits = (bits ^ bits >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    bits ^ bits >> 31
 }
 
 /// Hands a batch to an instance and has it make it good, in a fresh one where the old one is gone.

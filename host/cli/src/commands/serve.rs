@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use serde_json::json;
-use wasink::config::Config;
+use wasink::config::{Config, Sources};
 use wasink::logger::{Level, Line, Logger as _};
 use wasink::{Admission, Chassis, Status};
 use wasink_serve::{AdminServer, Limits, Listen, Parts, Recorders, Server, Token};
@@ -24,7 +24,7 @@ mod operator;
 /// How long an operation that an operator has asked for may go on once a signal has come.
 const ADMIN_GRACE: Duration = Duration::from_secs(1);
 
-pub(super) fn run(config: &Config, flags: &Serve) -> Result<Exit, Failure> {
+pub(super) fn run(config: &Config, sources: Sources, flags: &Serve) -> Result<Exit, Failure> {
     let listen = listen(config)?;
     let screen = Arc::new(Screen::new(config.log));
     let chassis = Arc::new(Chassis::open_with(config, screen.clone())?);
@@ -32,7 +32,7 @@ pub(super) fn run(config: &Config, flags: &Serve) -> Result<Exit, Failure> {
     let before = chassis.status();
     let (news, incoming) = sync_channel(4);
     signals::watch(news)?;
-    let admin = start_admin(config, &chassis, &screen)?;
+    let admin = start_admin(config, sources, &chassis, &screen)?;
     let server = start(&listen, config, &chassis, &screen)?;
 
     // The sender lives in the thread that watches for signals, which never ends.
@@ -85,11 +85,12 @@ fn listen(config: &Config) -> Result<Listen, Failure> {
 /// The door for operators, where the configuration has one.
 fn start_admin(
     config: &Config,
+    sources: Sources,
     chassis: &Arc<Chassis>,
     screen: &Arc<Screen>,
 ) -> Result<Option<AdminServer>, Failure> {
     let Some(path) = &config.listen.admin else { return Ok(None) };
-    let operator = Arc::new(operator::Running { chassis: chassis.clone() });
+    let operator = Arc::new(operator::Running { chassis: chassis.clone(), sources });
     let admin = AdminServer::start(path, operator, screen.clone()).context("listen.admin")?;
     Ok(Some(admin))
 }

@@ -3,20 +3,17 @@
 use std::sync::Arc;
 
 use serde_json::{Value, json};
+use wasink::config::Sources;
 use wasink::journal::Fate;
 use wasink::record::Stream;
-use wasink::{Chassis, MendError, SwapError, Swapped};
-use wasink_serve::{Operator, Refusal, RefusalKind, Target, Trial, Verdict};
+use wasink::{Chassis, MendError, ReloadError, SwapError, Swapped};
+use wasink_serve::{Operator, Refusal, RefusalKind, Target, Trial, TrialKind, Verdict};
 
 /// A running chassis, for operators.
 pub(super) struct Running {
     pub(super) chassis: Arc<Chassis>,
-}
-
-/// What to answer where the chassis has no such operation.
-fn missing(what: &str) -> Result<Value, Refusal> {
-    let detail = format!("this wasink can't {what} while it runs: restart it instead");
-    Err(Refusal::new(RefusalKind::Unsupported, detail))
+    /// Where its configuration comes from.
+    pub(super) sources: Sources,
 }
 
 impl Operator for Running {
@@ -39,12 +36,7 @@ impl Operator for Running {
     }
 
     fn swap(&self, plugin: &str, to: &Target) -> Result<Value, Refusal> {
-        let to = match to {
-            Target::Directory => wasink::Target::Directory,
-            Target::File(path) => wasink::Target::File(path.clone()),
-            Target::Version(version) => wasink::Target::Version(version.clone()),
-        };
-        let swapped = self.chassis.swap(plugin, &to).map_err(refusal)?;
+        let swapped = self.chassis.swap(plugin, &target(to)).map_err(refusal)?;
         Ok(self.swapped(plugin, &swapped))
     }
 
@@ -54,23 +46,41 @@ impl Operator for Running {
     }
 
     fn reload(&self) -> Result<Value, Refusal> {
-        missing("read its configuration again")
+        let config = wasink::load(&self.sources)
+            .map_err(|errors| Refusal::new(RefusalKind::Invalid, errors.to_string()))?;
+        let reloaded = self.chassis.reload(&config).map_err(|error| {
+            let kind = match &error {
+                ReloadError::NeedsRestart(_) | ReloadError::Sinks(_) => RefusalKind::Invalid,
+                ReloadError::Busy(_) => RefusalKind::Conflict,
+                _ => RefusalKind::Failed,
+            };
+            Refusal::new(kind, error.to_string())
+        })?;
+        Ok(json!(reloaded))
     }
 
-    fn start_trial(&self, _: &str, _: &Trial) -> Result<Value, Refusal> {
-        missing("try plugins")
+    fn start_trial(&self, plugin: &str, trial: &Trial) -> Result<Value, Refusal> {
+        let kind = match trial.kind {
+            TrialKind::Shadow => wasink::TrialKind::Shadow,
+            TrialKind::Canary { share } => wasink::TrialKind::Canary { share: millionths(share) },
+        };
+        let Trial { records, failures, .. } = *trial;
+        let trial_of = wasink::Trial { kind, records, failures };
+        let report = self.chassis.start_trial(plugin, &target(&trial.to), trial_of);
+        Ok(json!(report.map_err(refusal)?))
     }
 
-    fn trial(&self, _: &str) -> Result<Value, Refusal> {
-        missing("try plugins")
+    fn trial(&self, plugin: &str) -> Result<Value, Refusal> {
+        Ok(json!(self.chassis.trial(plugin).map_err(refusal)?))
     }
 
-    fn promote(&self, _: &str) -> Result<Value, Refusal> {
-        missing("try plugins")
+    fn promote(&self, plugin: &str) -> Result<Value, Refusal> {
+        let swapped = self.chassis.promote(plugin).map_err(refusal)?;
+        Ok(self.swapped(plugin, &swapped))
     }
 
-    fn abort(&self, _: &str) -> Result<Value, Refusal> {
-        missing("try plugins")
+    fn abort(&self, plugin: &str) -> Result<Value, Refusal> {
+        Ok(json!(self.chassis.abort_trial(plugin).map_err(refusal)?))
     }
 
     fn replay_dead(&self, sink: &str, stream: Stream, positions: &[u64]) -> Result<Value, Refusal> {
@@ -112,9 +122,29 @@ impl Running {
     }
 }
 
+fn target(to: &Target) -> wasink::Target {
+    match to {
+        Target::Directory => wasink::Target::Directory,
+        Target::File(path) => wasink::Target::File(path.clone()),
+        Target::Version(version) => wasink::Target::Version(version.clone()),
+    }
+}
+
+/// A share of one, in millionths.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "what is out of range is brought to its end by `as`, and refused there"
+)]
+fn millionths(share: f64) -> u32 {
+    (share * 1e6).round() as u32
+}
+
 fn refusal(error: SwapError) -> Refusal {
     let kind = match &error {
-        SwapError::Unused { .. } | SwapError::NoVersion { .. } => RefusalKind::NotFound,
+        SwapError::Unused { .. } | SwapError::NoVersion { .. } | SwapError::NoTrial(_) => {
+            RefusalKind::NotFound
+        }
         SwapError::Busy { .. } => RefusalKind::Conflict,
         SwapError::Refused(_) => RefusalKind::Invalid,
         _ => RefusalKind::Failed,
