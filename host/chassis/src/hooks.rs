@@ -7,8 +7,8 @@ use wasink_record::Stream;
 
 use crate::plugin::PluginVersion;
 
-/// Called as things happen, on the threads that they happen on: implementations must not block, and
-/// what panics in them is the caller's own.
+/// Called as things happen, on the threads that they happen on: implementations must not block, must
+/// not call the chassis, and must not panic.
 ///
 /// Every method does nothing unless it is implemented, so that nobody needs to implement all.
 pub trait Hooks: Send + Sync {

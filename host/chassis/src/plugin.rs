@@ -86,6 +86,15 @@ pub trait Plugin: Send + Sync {
     ///
     /// Whatever keeps it from opening; it can be tried again.
     fn open(&self, request: OpenRequest) -> Result<Box<dyn SinkPlugin>, PluginError>;
+
+    /// Keeps its bytes, so that [`Origin::Stored`] finds them after a restart.
+    ///
+    /// # Errors
+    ///
+    /// What the file system says.
+    fn store(&self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Where the bytes of a plugin are taken from.

@@ -1,6 +1,6 @@
 //! From bytes to something that can be instantiated.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use sha2::{Digest as _, Sha256};
 use wasink_chassis::config::PluginName;
@@ -14,6 +14,7 @@ use crate::files;
 use crate::find::PluginSource;
 use crate::host::{Host, HostState};
 use crate::inspect::{Inspection, World};
+use crate::signature::Signature;
 
 /// A component that has been read, checked, compiled and linked.
 pub(crate) struct Loaded {
@@ -21,6 +22,8 @@ pub(crate) struct Loaded {
     pub(crate) source: PluginSource,
     pub(crate) digest: String,
     pub(crate) pre: SinkPluginPre<HostState>,
+    /// What is to be stored of it, until it is.
+    pub(crate) unstored: Mutex<Option<(Vec<u8>, Signature)>>,
     /// What it told about itself, once it has been asked.
     pub(crate) description: OnceLock<Arc<Description>>,
 }
@@ -83,7 +86,8 @@ pub(crate) fn compile(
         .instantiate_pre(&component)
         .and_then(SinkPluginPre::new)
         .map_err(|error| unusable(format!("it does not fit this host: {}", chain(&error))))?;
-    Ok(Loaded { name: name.clone(), source, digest, pre, description: OnceLock::new() })
+    let (unstored, description) = (Mutex::default(), OnceLock::new());
+    Ok(Loaded { name: name.clone(), source, digest, pre, unstored, description })
 }
 
 /// An error and its causes on one line.

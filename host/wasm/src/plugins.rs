@@ -248,10 +248,9 @@ impl WasmPlugins {
         }
         let Shared { engine, linker, .. } = &*self.shared;
         let compiled = compile(engine, linker, name, source, &bytes, digest.clone())?;
-        if let (Some(store), PluginSource::File { .. }) = (&self.shared.store, &compiled.source) {
-            store.keep(&digest, &bytes, &signature).map_err(|error| {
-                unusable(name, &compiled.source, format!("it can't be stored: {error}"))
-            })?;
+        if let (Some(_), PluginSource::File { .. }) = (&self.shared.store, &compiled.source) {
+            let mut unstored = compiled.unstored.lock().unwrap_or_else(PoisonError::into_inner);
+            *unstored = Some((bytes, signature));
         }
         let compiled = Arc::new(compiled);
         let mut loaded = loaded();
@@ -286,6 +285,16 @@ impl Plugin for Version {
         let Shared { engine, limits, .. } = &*self.shared;
         let (loaded, description) = (self.loaded.clone(), self.description.clone());
         Ok(Box::new(Instance::open(engine, loaded, description, request, *limits)?))
+    }
+
+    fn store(&self) -> std::io::Result<()> {
+        let Some(store) = &self.shared.store else { return Ok(()) };
+        let mut unstored = self.loaded.unstored.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((bytes, signature)) = &*unstored {
+            store.keep(&self.loaded.digest, bytes, signature)?;
+        }
+        *unstored = None;
+        Ok(())
     }
 }
 

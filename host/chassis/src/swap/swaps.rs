@@ -188,10 +188,11 @@ impl Swaps {
     pub(crate) fn started(&self, name: &PluginName, seen: Option<&str>) {
         let now = self.now();
         let mut board = self.board();
-        let version = board.version(name);
-        if let Some(version) = version {
-            let written = board.versions.take_over(name.as_str(), &version, now);
-            self.complain(&written);
+        let charge = board.plugins.get(name).and_then(|entry| entry.charge.clone());
+        if let Some(plugin) = charge {
+            let stored = plugin.store();
+            let mut take_over = || board.versions.take_over(name.as_str(), &plugin.version(), now);
+            self.complain(&stored.and_then(|()| take_over()));
         }
         if let Some(seen) = seen {
             let written = board.versions.see(name.as_str(), seen);
@@ -543,7 +544,7 @@ impl Swaps {
         }
         entry.step(Step::Opened { probation: thresholds.is_some() });
         let stage = entry.stage;
-        self.remember(&mut board, name, &version);
+        self.remember(&mut board, name, plugin);
         self.note(&mut board, name, None, Some(&version), "took over".to_owned());
         self.changed.notify_all();
         let previous = before.map(|plugin| plugin.version());
@@ -643,9 +644,8 @@ impl Swaps {
         entry.step(Step::Failed);
         self.note(board, name, None, failed.as_ref(), format!("failed: {reason}"));
         if let Some(before) = before {
-            let version = before.version();
             board.hand_over(name, &before, None, |sink| others.contains(sink));
-            self.remember(board, name, &version);
+            self.remember(board, name, &before);
         }
         self.end_of_return(board, name);
     }
@@ -663,14 +663,15 @@ impl Swaps {
     }
 
     /// Writes down which version is in charge; what nobody goes back to any more goes.
-    fn remember(&self, board: &mut Board, name: &PluginName, version: &PluginVersion) {
-        let written = board.versions.take_over(name.as_str(), version, self.now());
+    fn remember(&self, board: &mut Board, name: &PluginName, plugin: &Arc<dyn Plugin>) {
+        let (version, now) = (plugin.version(), self.now());
+        let mut take_over = || board.versions.take_over(name.as_str(), &version, now);
+        let written = plugin.store().and_then(|()| take_over());
         self.complain(&written);
         let loaded = board.plugins.values().flat_map(|entry| [&entry.charge, &entry.previous]);
         let loaded = loaded.flatten().map(|plugin| plugin.version().digest);
-        let busy = board.plugins.values().any(|entry| entry.stage == Stage::Preparing);
         let wanted: Vec<_> = board.versions.digests().into_iter().chain(loaded).collect();
-        if written.is_ok() && !busy {
+        if written.is_ok() {
             self.parts.plugins.retain(&wanted);
         }
     }
