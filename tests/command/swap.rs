@@ -108,8 +108,7 @@ impl Service {
         let rids = self.posted..self.posted + records;
         let body: String = rids.map(usage).collect();
         let kind = "application/x-ndjson";
-        let (status, answer) =
-            Client::connect(&self.operator).post("usage", kind, &body).expect("an answer");
+        let (status, answer) = Client::connect(&self.operator).post("usage", kind, &body).unwrap();
         assert_eq!(status, 200, "{answer}");
         self.posted += records;
     }
@@ -284,7 +283,6 @@ fn a_version_that_does_not_do_leaves_the_old_one_in_charge_and_says_why() {
         let plugin = service.plugin();
         let in_charge = &plugin["in_charge"];
         let reason = in_charge["reason"].as_str().unwrap();
-        eprintln!("{reason}");
         assert!(words.iter().all(|word| reason.contains(word)), "{words:?}: {reason}");
         assert_eq!(in_charge["version"]["digest"], good.as_str(), "{plugin:#}");
         assert_eq!(in_charge["stage"], "in-charge", "{plugin:#}");
@@ -398,7 +396,8 @@ fn versions_are_exchanged_and_taken_back_by_command_and_a_restart_keeps_what_was
     assert!(told.starts_with("ledger: in charge, "), "{told}");
     assert_eq!(service.digest(), one);
     let told = service.operator.says("plugins history ledger").expect(0).stdout;
-    let digits = |digest: &str| digest.strip_prefix("sha256:").unwrap()[..12].to_owned();
+    let digits =
+        |digest: &str| digest.strip_prefix("sha256:").unwrap().get(..12).unwrap().to_owned();
     let events = told.lines().filter(|line| line.contains("took over"));
     let versions: Vec<_> = events.map(|line| line.contains(&digits(&two))).collect();
     assert_eq!(versions, [true, false], "{told}");

@@ -95,7 +95,8 @@ fn a_process_that_is_killed_in_an_exchange_goes_on_with_one_of_the_versions_and_
     let lane = &audit["streams"]["usage"]["sinks"]["ledger"];
     assert_eq!(lane["fates"]["delivered"], delivered.len());
     assert_eq!(lane["pending"], 0);
-    check_provenance(&operator, &text, &digests, delivered.len());
+    let changes = check_provenance(&operator, &text, &digests, delivered.len());
+    eprintln!("{changes} exchanges");
 }
 
 /// The digests of both versions.
@@ -165,8 +166,13 @@ fn await_record(operator: &Operator, wanted: Option<&usize>) {
     }
 }
 
-/// All that was delivered is one version's doing, and nobody's twice.
-fn check_provenance(operator: &Operator, text: &str, digests: &[String], delivered: usize) {
+/// All that was delivered is one version's doing, and nobody's twice. How often another version followed.
+fn check_provenance(
+    operator: &Operator,
+    text: &str,
+    digests: &[String],
+    delivered: usize,
+) -> usize {
     let data_dir = operator.path("wasink-data");
     let config =
         Config::from_toml(&format!("data_dir = '{}'\n{text}", data_dir.display())).unwrap();
@@ -183,6 +189,5 @@ fn check_provenance(operator: &Operator, text: &str, digests: &[String], deliver
     let settled: u64 = stretches.iter().map(|stretch| stretch.fates.delivered).sum();
     assert_eq!((settled, end), (delivered as u64, delivered as u64));
     let pairs = stretches.iter().zip(stretches.iter().skip(1));
-    let changes = pairs.filter(|(before, after)| before.digest != after.digest).count();
-    eprintln!("{changes} exchanges between {} stretches", stretches.len());
+    pairs.filter(|(before, after)| before.digest != after.digest).count()
 }

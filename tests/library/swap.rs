@@ -18,7 +18,9 @@ use crate::{SOON, config, usage};
 
 /// Swaps, unless `WASINK_SWAPS` says otherwise.
 const SWAPS: usize = 100;
-const PRODUCERS: usize = 2;
+const PRODUCERS: u32 = 2;
+/// A producer that has a rate rests after so many records where it is ahead of it.
+const BURST: u32 = 100;
 
 /// What a run has come to.
 struct Run {
@@ -46,6 +48,9 @@ fn versions(directory: &Path) -> [PathBuf; 2] {
 /// Exchanges two versions of a plugin while records flow.
 fn exchange_under_load(durability: &str) -> Run {
     let swaps = std::env::var("WASINK_SWAPS").map_or(SWAPS, |n| n.parse().unwrap());
+    // Records a second; as many as there is room for, unless it is set.
+    let rate = std::env::var("WASINK_RATE").ok().map(|n| n.parse::<u32>().unwrap());
+    let each = rate.map(|rate| Duration::from_secs(1) * PRODUCERS / rate);
     let directory = tempfile::tempdir().unwrap();
     let plugins = directory.path().join("plugins");
     std::fs::create_dir(&plugins).unwrap();
@@ -62,15 +67,19 @@ fn exchange_under_load(durability: &str) -> Run {
     let stop = AtomicBool::new(false);
     let began = Instant::now();
     let (emitted, done) = thread::scope(|scope| {
-        let producer = |thread: usize| {
+        let producer = |thread: u32| {
             let (recorder, stop) = (recorder.clone(), &stop);
             scope.spawn(move || {
                 let mut emitted = 0;
                 while !stop.load(Ordering::Relaxed) {
                     recorder.emit_when_room(usage(format!("{thread}-{emitted}"))).unwrap();
                     emitted += 1;
+                    if let Some(each) = each.filter(|_| emitted % BURST == 0) {
+                        let due = each * emitted;
+                        thread::sleep(due.saturating_sub(began.elapsed()));
+                    }
                 }
-                emitted
+                u64::from(emitted)
             })
         };
         let producers: Vec<_> = (0..PRODUCERS).map(producer).collect();
@@ -93,7 +102,7 @@ fn exchange_under_load(durability: &str) -> Run {
 
 /// Each id is in the file once, and those of one producer are in its order.
 fn check_output(run: &Run) {
-    let mut next = vec![0; PRODUCERS];
+    let mut next = vec![0; run.emitted.len()];
     let file = File::open(run.directory.path().join("sinks/ledger/ledger.jsonl")).unwrap();
     for line in BufReader::new(file).lines() {
         let line = line.unwrap();
