@@ -2,6 +2,9 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test ends where it fails")]
 
+#[path = "support/named.rs"]
+mod named;
+
 mod support;
 
 mod command {
@@ -20,5 +23,7 @@ mod command {
     mod readme;
     mod service;
     mod signals;
+    mod swap;
+    mod swap_crash;
     mod wire;
 }

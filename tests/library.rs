@@ -1,6 +1,18 @@
 //! The library as a service embeds it: opening, the shared chassis, recorders, the example.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test stops at the first surprise")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "a test stops at the first surprise, and tells what it measures"
+)]
+
+#[path = "support/named.rs"]
+mod named;
+
+#[path = "library/swap.rs"]
+mod swap;
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
