@@ -143,7 +143,17 @@ impl Swaps {
         for (name, charge) in charges {
             board.plugins.entry(name).or_insert_with(|| Entry::new(charge));
         }
-        board.sites = sites;
+        // A sink that was started anew has no version to go back to.
+        let before = std::mem::replace(&mut board.sites, sites.clone());
+        let same = |sink: &String| {
+            let of = |sites: &[Arc<Site>]| {
+                sites.iter().find(|site| site.config.name == *sink).map(Arc::as_ptr)
+            };
+            of(&before).is_some() && of(&before) == of(&sites)
+        };
+        for entry in board.plugins.values_mut() {
+            entry.probation.retain(same);
+        }
     }
 
     pub(crate) fn set_config(&self, config: SwapConfig) {

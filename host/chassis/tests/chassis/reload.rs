@@ -112,6 +112,21 @@ fn where_anything_is_wrong_nothing_changes() {
 }
 
 #[test]
+fn a_sink_that_changes_in_probation_has_nothing_to_go_back_to() {
+    let kit = Kit::default();
+    kit.deploy("a", "sha256:00", vec![Fake::new().0]);
+    let (bench, chassis) = open(kit, &sink("a", "['usage']"));
+    bench.kit.deploy("a", "sha256:11", [(); 4].map(|()| Fake::new().0).into());
+    let swapped = chassis.swap("a", &wasink_chassis::Target::Directory).unwrap();
+    assert_eq!(swapped.stage, wasink_chassis::Stage::Probation);
+    let changed = config(&bench, &(sink("a", "['usage']") + "timeout = '7s'\n"));
+    assert_eq!(chassis.reload(&changed).unwrap().changed, ["a"]);
+    let state = chassis.plugins().remove(0);
+    assert_eq!(state.stage, wasink_chassis::Stage::InCharge);
+    assert_eq!(state.version.unwrap().digest, "sha256:11");
+}
+
+#[test]
 fn a_sink_that_hangs_is_cut_off_after_the_grace_period() {
     let gate = std::sync::Arc::new(super::kit::Gate::default());
     let (hanging, hanging_calls) = Fake::gated(&gate);
