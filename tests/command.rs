@@ -15,6 +15,7 @@ mod command {
     mod full;
     mod help;
     mod lines;
+    mod mend;
     mod operator;
     mod output;
     mod readme;
