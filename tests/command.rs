@@ -10,6 +10,7 @@ mod command {
     mod daemon;
     mod dead;
     mod desk;
+    mod embedded;
     mod failure;
     mod flow;
     mod full;
