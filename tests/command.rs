@@ -13,11 +13,13 @@ mod command {
     mod daemon;
     mod dead;
     mod desk;
+    mod embedded;
     mod failure;
     mod flow;
     mod full;
     mod help;
     mod lines;
+    mod mend;
     mod operator;
     mod output;
     mod readme;

@@ -7,7 +7,7 @@ use super::operator::Operator;
 /// As in `cargo xtask bless`.
 const BLESS: &str = "WASINK_BLESS";
 
-const COMMANDS: [&str; 33] = [
+const COMMANDS: [&str; 35] = [
     "",
     "run",
     "serve",
@@ -33,9 +33,11 @@ const COMMANDS: [&str; 33] = [
     "journal repair",
     "dead",
     "dead list",
+    "dead show",
     "dead replay",
     "dead purge",
     "held",
+    "held list",
     "held resend",
     "held discard",
     "audit",

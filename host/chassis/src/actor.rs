@@ -638,15 +638,28 @@ impl Work {
                 let Some(lane) = self.lanes.lanes.get_mut(index) else { return };
                 drop(answer.send(lane.reader.purge(&positions)));
             }
-            Mend::EndDoubt(fate, answer) => {
-                let Some(lane) = self.lanes.lanes.get_mut(index) else { return };
-                let ended = lane.reader.end_doubt(fate);
-                if let Ok(Some(range)) = &ended {
-                    self.delivery.doubt_is_over(index, range, fate.is_none());
-                }
-                drop(answer.send(ended));
+            Mend::EndDoubt(fate, answer) => drop(answer.send(self.end_doubt(index, fate))),
+        }
+    }
+
+    /// Settles what is in doubt, as a person says.
+    fn end_doubt(&mut self, index: usize, fate: Option<Fate>) -> io::Result<Option<Range<u64>>> {
+        let Lanes { lanes, sink, hooks, .. } = &mut self.lanes;
+        let Some(lane) = lanes.get_mut(index) else { return Ok(None) };
+        let log = lane.reader.log().clone();
+        let counted = |fate| log.lane(sink).map_or(0, |lane| lane.fates.get(fate));
+        let before = fate.map(counted);
+        let ended = lane.reader.end_doubt(fate)?;
+        if let Some(range) = &ended {
+            self.delivery.doubt_is_over(index, range, fate.is_none());
+        }
+        if let (Some(fate), Some(before)) = (fate, before) {
+            let settled = counted(fate).saturating_sub(before);
+            if settled > 0 {
+                hooks.settled(sink, log.stream(), fate, settled);
             }
         }
+        Ok(ended)
     }
 
     /// Hands dead letters over once more, one by one, with the ids and positions that they have had

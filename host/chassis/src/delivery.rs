@@ -306,7 +306,6 @@ impl Delivery {
             }
             match self.call(&item.batch) {
                 Ok(exceptions) => {
-                    item.doubt = None;
                     if let Some(trial) = &self.trial {
                         trial.show(&item.batch, &exceptions);
                     }
@@ -424,7 +423,11 @@ impl Delivery {
                 // Nobody knows whose records it was that could not be made good: all come again, one
                 // flush each from now on, and the last of them takes the blame for this one.
                 let Some((blamed, _)) = self.unflushed.pop() else { return Ok(()) };
-                let others: Vec<_> = self.unflushed.drain(..).map(|(item, _)| item).collect();
+                let mut others: Vec<_> = self.unflushed.drain(..).map(|(item, _)| item).collect();
+                if matches!(error, CallError::Failed(Failure::Retry(_) | Failure::Rejected(_))) {
+                    // The receiver has answered for all of them.
+                    others.iter_mut().for_each(|item| item.doubt = None);
+                }
                 let result = self.failed(blamed, error, books);
                 others.into_iter().rev().for_each(|item| self.work.push_front(item));
                 result

@@ -9,6 +9,7 @@
 mod chassis {
     mod append;
     mod close;
+    mod doubt;
     mod independence;
     mod kit;
     mod ledger;

@@ -269,6 +269,8 @@ pub(crate) enum Dead {
         json: Json,
     },
     /// Hand dead letters to the plugin that their sink has now, with the ids that they have had
+    ///
+    /// Where `wasink serve` has the journal open, it hands them over, between other records.
     Replay {
         #[command(flatten)]
         filter: DeadFilter,
@@ -276,6 +278,8 @@ pub(crate) enum Dead {
         json: Json,
     },
     /// Remove dead letters; the ledger goes on counting them as rejected or expired
+    ///
+    /// Where `wasink serve` has the journal open, it removes them.
     Purge {
         #[command(flatten)]
         filter: DeadFilter,
@@ -329,16 +333,25 @@ impl DeadFilter {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Held {
     /// List what is in doubt
+    ///
+    /// What is just being handed over to a receiver that recognises records only for a time is
+    /// listed as well. Where `wasink status` does not say that the sink is held, there is nothing
+    /// to decide.
     List {
         #[command(flatten)]
         json: Json,
     },
     /// Hand it over again: the receiver does not have it
+    ///
+    /// Where `wasink serve` has the journal open, it does so at once; else the next start does.
     Resend {
         /// The sink
         sink: String,
     },
     /// Count it as delivered: the receiver has it
+    ///
+    /// Where `wasink serve` has the journal open, it goes on at once behind it; else the next start
+    /// does.
     Discard {
         /// The sink
         sink: String,

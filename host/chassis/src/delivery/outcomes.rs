@@ -63,7 +63,8 @@ impl Delivery {
         }
         let cut = |(from, to): (usize, usize)| {
             let run = batch.split_at(to).0?.split_at(from).1?;
-            Some(item.part(Arc::new(run), 0))
+            // That the receiver wants them again says that it has not got them.
+            Some(Item { doubt: None, ..item.part(Arc::new(run), 0) })
         };
         (again.into_iter().filter_map(cut).collect(), longest)
     }

@@ -199,6 +199,17 @@ pub(super) fn interrupted() -> PluginError {
     PluginError::Interrupted { plugin: PluginName::new("fake").unwrap(), call: "write" }
 }
 
+/// A call that waited for longer than it may.
+pub(super) fn hung(call: &'static str) -> PluginError {
+    PluginError::TimedOut {
+        plugin: PluginName::new("fake").unwrap(),
+        call,
+        after: Duration::from_secs(1),
+        computing: false,
+        last_words: String::new(),
+    }
+}
+
 pub(super) fn trap() -> PluginError {
     PluginError::Trapped {
         plugin: PluginName::new("fake").unwrap(),
@@ -302,6 +313,13 @@ impl Plugins for Kit {
 pub(super) struct Ticking(AtomicI64);
 
 pub(super) const START: i64 = 1_700_000_000_000_000_000;
+
+impl Ticking {
+    /// Lets an hour pass at once.
+    pub(super) fn pass_an_hour(&self) {
+        self.0.fetch_add(3_600_000, Ordering::SeqCst);
+    }
+}
 
 impl Clock for Ticking {
     fn now(&self) -> Timestamp {
