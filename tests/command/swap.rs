@@ -299,6 +299,9 @@ fn a_version_that_does_not_do_leaves_the_old_one_in_charge_and_says_why() {
     service.await_event(last, "refused", |_| ());
     let reason = service.plugin()["in_charge"]["reason"].as_str().unwrap().to_owned();
     assert!(reason.contains("67108865 bytes") && reason.contains("67108864"), "{reason}");
+    // It is no reason not to start either.
+    service.restart();
+    assert_eq!(service.digest(), good);
 
     // After all that, a good one is taken.
     service.deploy(version("better"));
@@ -430,6 +433,33 @@ fn versions_are_exchanged_and_taken_back_by_command_and_a_restart_keeps_what_was
     assert_eq!(back["version"]["digest"], two.as_str(), "{back:#}");
     service.post(3);
     service.has_delivered_all();
+}
+
+#[test]
+fn what_comes_into_the_plugin_directory_while_another_version_is_tried_is_taken_as_well() {
+    let text = config("swap.watch = '50ms'", "timeout = '3s'");
+    let mut service = Service::new(&text, &version("one"));
+    let one = service.digest();
+    service.deploy(turned("linger"));
+    service.await_event(0, "asked for", |_| ());
+    service.deploy(version("two"));
+    service.await_event(0, "refused", |_| ());
+    let reason = service.operator.says("plugins history ledger").expect(0).stdout;
+    assert!(reason.contains("did not return from `open` within 3s"), "{reason}");
+    service.await_takeover(&one);
+}
+
+#[test]
+fn a_command_of_which_nothing_comes_decides_nothing_about_the_plugin_directory() {
+    let mut service = Service::new(&config("swap.watch = '0s'", ""), &version("one"));
+    let one = service.digest();
+    service.deploy(version("two"));
+    let ended = service.operator.says("plugins swap ledger nowhere.wasm").expect(1);
+    assert!(ended.stderr.contains("nowhere.wasm") && ended.stderr.contains("can't be read"));
+    assert_eq!(service.digest(), one);
+    // A start takes what is new there.
+    service.restart();
+    service.await_takeover(&one);
 }
 
 #[test]
