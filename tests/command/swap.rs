@@ -192,6 +192,11 @@ pub(crate) fn rid(line: &str) -> usize {
     event["rid"].as_str().unwrap().parse().unwrap()
 }
 
+/// The digits by which commands and people call a version.
+fn digits(digest: &str) -> &str {
+    digest.strip_prefix("sha256:").unwrap().get(..12).unwrap()
+}
+
 #[test]
 fn what_is_put_into_the_plugin_directory_takes_over_by_itself() {
     let text = config("swap.watch = '50ms'\nswap.probation = '0s'", "");
@@ -287,6 +292,9 @@ fn a_version_that_does_not_do_leaves_the_old_one_in_charge_and_says_why() {
         assert_eq!(in_charge["version"]["digest"], good.as_str(), "{plugin:#}");
         assert_eq!(in_charge["stage"], "in-charge", "{plugin:#}");
         assert_eq!(service.digest(), good);
+        let list = service.operator.says("plugins list").expect(0).stdout;
+        let line = list.lines().find(|line| line.contains("in charge is ")).unwrap();
+        assert!(line.contains(digits(&good)) && line.contains(words[0]), "{list}");
         service.post(3);
         service.has_delivered_all();
     }
@@ -399,10 +407,8 @@ fn versions_are_exchanged_and_taken_back_by_command_and_a_restart_keeps_what_was
     assert!(told.starts_with("ledger: in charge, "), "{told}");
     assert_eq!(service.digest(), one);
     let told = service.operator.says("plugins history ledger").expect(0).stdout;
-    let digits =
-        |digest: &str| digest.strip_prefix("sha256:").unwrap().get(..12).unwrap().to_owned();
     let events = told.lines().filter(|line| line.contains("took over"));
-    let versions: Vec<_> = events.map(|line| line.contains(&digits(&two))).collect();
+    let versions: Vec<_> = events.map(|line| line.contains(digits(&two))).collect();
     assert_eq!(versions, [true, false], "{told}");
     let again = service.json(&format!("plugins swap ledger {}", digits(&two)));
     assert_eq!(again["version"]["digest"], two.as_str(), "{again:#}");
