@@ -192,6 +192,11 @@ pub(crate) fn rid(line: &str) -> usize {
     event["rid"].as_str().unwrap().parse().unwrap()
 }
 
+/// The digits by which commands and people call a version.
+fn digits(digest: &str) -> &str {
+    digest.strip_prefix("sha256:").unwrap().get(..12).unwrap()
+}
+
 #[test]
 fn what_is_put_into_the_plugin_directory_takes_over_by_itself() {
     let text = config("swap.watch = '50ms'\nswap.probation = '0s'", "");
@@ -287,6 +292,9 @@ fn a_version_that_does_not_do_leaves_the_old_one_in_charge_and_says_why() {
         assert_eq!(in_charge["version"]["digest"], good.as_str(), "{plugin:#}");
         assert_eq!(in_charge["stage"], "in-charge", "{plugin:#}");
         assert_eq!(service.digest(), good);
+        let list = service.operator.says("plugins list").expect(0).stdout;
+        let line = list.lines().find(|line| line.contains("in charge is ")).unwrap();
+        assert!(line.contains(digits(&good)) && line.contains(words[0]), "{list}");
         service.post(3);
         service.has_delivered_all();
     }
@@ -299,6 +307,9 @@ fn a_version_that_does_not_do_leaves_the_old_one_in_charge_and_says_why() {
     service.await_event(last, "refused", |_| ());
     let reason = service.plugin()["in_charge"]["reason"].as_str().unwrap().to_owned();
     assert!(reason.contains("67108865 bytes") && reason.contains("67108864"), "{reason}");
+    // It is no reason not to start either.
+    service.restart();
+    assert_eq!(service.digest(), good);
 
     // After all that, a good one is taken.
     service.deploy(version("better"));
@@ -396,10 +407,8 @@ fn versions_are_exchanged_and_taken_back_by_command_and_a_restart_keeps_what_was
     assert!(told.starts_with("ledger: in charge, "), "{told}");
     assert_eq!(service.digest(), one);
     let told = service.operator.says("plugins history ledger").expect(0).stdout;
-    let digits =
-        |digest: &str| digest.strip_prefix("sha256:").unwrap().get(..12).unwrap().to_owned();
     let events = told.lines().filter(|line| line.contains("took over"));
-    let versions: Vec<_> = events.map(|line| line.contains(&digits(&two))).collect();
+    let versions: Vec<_> = events.map(|line| line.contains(digits(&two))).collect();
     assert_eq!(versions, [true, false], "{told}");
     let again = service.json(&format!("plugins swap ledger {}", digits(&two)));
     assert_eq!(again["version"]["digest"], two.as_str(), "{again:#}");
@@ -430,6 +439,33 @@ fn versions_are_exchanged_and_taken_back_by_command_and_a_restart_keeps_what_was
     assert_eq!(back["version"]["digest"], two.as_str(), "{back:#}");
     service.post(3);
     service.has_delivered_all();
+}
+
+#[test]
+fn what_comes_into_the_plugin_directory_while_another_version_is_tried_is_taken_as_well() {
+    let text = config("swap.watch = '50ms'", "timeout = '3s'");
+    let mut service = Service::new(&text, &version("one"));
+    let one = service.digest();
+    service.deploy(turned("linger"));
+    service.await_event(0, "asked for", |_| ());
+    service.deploy(version("two"));
+    service.await_event(0, "refused", |_| ());
+    let reason = service.operator.says("plugins history ledger").expect(0).stdout;
+    assert!(reason.contains("did not return from `open` within 3s"), "{reason}");
+    service.await_takeover(&one);
+}
+
+#[test]
+fn a_command_of_which_nothing_comes_decides_nothing_about_the_plugin_directory() {
+    let mut service = Service::new(&config("swap.watch = '0s'", ""), &version("one"));
+    let one = service.digest();
+    service.deploy(version("two"));
+    let ended = service.operator.says("plugins swap ledger nowhere.wasm").expect(1);
+    assert!(ended.stderr.contains("nowhere.wasm") && ended.stderr.contains("can't be read"));
+    assert_eq!(service.digest(), one);
+    // A start takes what is new there.
+    service.restart();
+    service.await_takeover(&one);
 }
 
 #[test]

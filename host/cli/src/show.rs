@@ -184,6 +184,11 @@ pub(crate) fn plugin_table(reports: &[Reported], in_charge: Option<&Value>) -> S
                 text.push_str(&format!("{name:16} {charge}unusable: {error}\n"));
             }
         }
+        let digest = report.as_ref().map_or("", |report| report.digest.as_str());
+        let plugin = in_charge.and_then(|answer| state::in_charge(answer, &name));
+        if let Some(other) = plugin.and_then(|plugin| state::other(plugin, digest)) {
+            text.push_str(&format!("{:16} {other}\n", ""));
+        }
     }
     text
 }

@@ -140,6 +140,13 @@ pub(crate) fn charge(plugin: &Value) -> String {
     format!("{} {}", short(&digest), text(plugin, "stage")).trim().to_owned()
 }
 
+/// What of a plugin is in charge, and why, where that is not the file with this digest.
+pub(crate) fn other(plugin: &Value, digest: &str) -> Option<String> {
+    let in_charge = plugin.get("version").filter(|version| version.is_object())?;
+    let other = in_charge.get("digest").and_then(Value::as_str) != Some(digest);
+    other.then(|| because(format!("in charge is {}", version(Some(in_charge))), plugin))
+}
+
 /// One plugin, as it is after it was changed.
 pub(crate) fn plugin(plugin: &Value) -> String {
     let (name, stage) = (text(plugin, "name"), text(plugin, "stage"));
@@ -197,7 +204,7 @@ mod tests {
 
     use serde_json::{Value, json};
 
-    use super::{charge, history, members, plugin, status};
+    use super::{charge, history, members, other, plugin, status};
 
     fn at(accepted: u64, delivered: u64) -> Value {
         json!({
@@ -253,6 +260,14 @@ mod tests {
              under way: probation since 2026-05-20T01:02:03Z\n"
         );
         assert_eq!(charge(&changed), "aabbccddeeff in-charge");
+        assert_eq!(other(&changed, "sha256:aabbccddeeff00"), None);
+        assert_eq!(
+            other(&changed, "sha256:00112233445566").unwrap(),
+            "in charge is 2.0.0 aabbccddeeff"
+        );
+        let returned = json!({ "version": { "digest": "sha256:aa" }, "reason": "it\u{7} broke" });
+        assert_eq!(other(&returned, "").unwrap(), "in charge is aa: it\\u{7} broke");
+        assert_eq!(other(&json!({ "version": null }), ""), None);
         assert_eq!(
             plugin(&json!({ "name": "a", "reason": "it\u{7} broke" })),
             "a: : it\\u{7} broke\n"

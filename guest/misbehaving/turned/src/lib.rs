@@ -43,8 +43,10 @@ impl Sink for Turned {
         let mut words = orders.split_whitespace();
         let does = words.next().unwrap_or_default().to_owned();
         let after = words.next().and_then(|word| word.parse().ok()).unwrap_or_default();
-        if does == "refuse" {
-            return Err(Error::new("the ledger's door is locked"));
+        match does.as_str() {
+            "refuse" => return Err(Error::new("the ledger's door is locked")),
+            "linger" => std::thread::sleep(Duration::from_secs(3_600)),
+            _ => {}
         }
         let file = Directory::data()?.open_append(&settings.path)?;
         Ok(Self { file, does, after, records: 0 })

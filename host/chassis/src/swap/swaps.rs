@@ -338,17 +338,16 @@ impl Swaps {
         target: &Target,
         probation: bool,
     ) -> Result<Swapped, SwapError> {
+        // As it is now: what comes while a version is tried is news.
+        let found = self.parts.plugins.digest(plugin).ok();
         let prepared = self.prepare(plugin, target);
-        if let Target::Directory = target {
-            // Decided about, whichever way.
-            let digest = match &prepared {
-                Ok(prepared) => Some(prepared.version().digest),
-                Err(_) => self.parts.plugins.digest(plugin).ok(),
-            };
-            self.see(plugin, digest);
-        } else {
-            self.see(plugin, self.parts.plugins.digest(plugin).ok());
-        }
+        let decided = match (&prepared, target) {
+            (Ok(prepared), Target::Directory) => Some(prepared.version().digest),
+            // That nothing comes of another version says nothing about what is there.
+            (Err(_), Target::File(_) | Target::Version(_)) => None,
+            _ => found,
+        };
+        self.see(plugin, decided);
         let prepared = match prepared {
             Ok(prepared) => prepared,
             Err(error) => {
