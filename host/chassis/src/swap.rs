@@ -31,6 +31,8 @@
 //! under way has the grace period to end; past it the old instance is dropped and the batch is
 //! delivered again.
 
+mod board;
+mod reports;
 mod stage;
 mod swaps;
 mod ticket;

@@ -7,14 +7,13 @@ use std::time::{Duration, Instant};
 
 use wasink_record::Timestamp;
 
+use super::board::{Board, Entry};
 use super::stage::{Event, Operation, PluginState, Stage, Step, SwapError, Swapped, Target};
-use super::ticket::{Came, Incoming, Report, Ticket};
-use super::trials::Tried;
 use super::versions::Versions;
 use crate::actor::Actor;
 use crate::chassis::Parts;
 use crate::config::{PluginName, SinkConfig, SwapConfig};
-use crate::delivery::{Charge, Thresholds};
+use crate::delivery::Charge;
 use crate::directory::open_private;
 use crate::logger::{Level, Line};
 use crate::plugin::{
@@ -37,76 +36,6 @@ pub(crate) struct Swaps {
     pub(super) scratch: PathBuf,
     pub(super) board: Mutex<Board>,
     pub(super) changed: Condvar,
-}
-
-pub(super) struct Board {
-    pub(super) config: SwapConfig,
-    pub(super) versions: Versions,
-    pub(super) sites: Vec<Arc<Site>>,
-    pub(super) plugins: BTreeMap<PluginName, Entry>,
-    pub(super) tickets: u64,
-    pub(super) operations: u64,
-    pub(super) closed: bool,
-}
-
-/// Where one plugin stands.
-pub(super) struct Entry {
-    pub(super) stage: Stage,
-    /// `None` where no sink could open it.
-    pub(super) charge: Option<Arc<dyn Plugin>>,
-    pub(super) previous: Option<Arc<dyn Plugin>>,
-    pub(super) operation: Option<Operation>,
-    pub(super) reason: Option<String>,
-    /// The sinks whose probation is not over.
-    pub(super) probation: BTreeSet<String>,
-    /// The exchanges that are under way, by ticket.
-    pub(super) round: BTreeMap<u64, Move>,
-    pub(super) exchanges: u64,
-    pub(super) grace_expiries: u64,
-    pub(super) trial: Option<Tried>,
-}
-
-/// One exchange at one sink.
-pub(super) struct Move {
-    site: Arc<Site>,
-    ticket: Arc<Ticket>,
-    /// The stall, or why it did not come about.
-    outcome: Option<Result<Duration, String>>,
-}
-
-impl Entry {
-    fn new(charge: Option<Arc<dyn Plugin>>) -> Self {
-        Self {
-            stage: Stage::InCharge,
-            charge,
-            previous: None,
-            operation: None,
-            reason: None,
-            probation: BTreeSet::new(),
-            round: BTreeMap::new(),
-            exchanges: 0,
-            grace_expiries: 0,
-            trial: None,
-        }
-    }
-
-    /// Takes a step that the diagram has.
-    pub(super) fn step(&mut self, step: Step) {
-        if let Some(stage) = self.stage.after(step) {
-            self.stage = stage;
-        }
-        match (&mut self.operation, self.stage) {
-            (_, Stage::InCharge | Stage::Probation | Stage::Shadow | Stage::Canary) => {
-                self.operation = None;
-            }
-            (Some(operation), stage) => operation.stage = stage,
-            (None, _) => {}
-        }
-    }
-
-    fn answered(&self) -> bool {
-        self.round.values().all(|one| one.outcome.is_some())
-    }
 }
 
 impl Swaps {
@@ -587,92 +516,8 @@ impl Swaps {
         }
     }
 
-    /// Takes in what a sink's thread tells.
-    pub(crate) fn report(&self, report: Report) {
-        let Report { sink, ticket, came } = report;
-        let mut board = self.board();
-        let site = board.sites.iter().find(|site| site.config.name == sink).cloned();
-        let Some(name) = site.map(|site| site.config.plugin.clone()) else { return };
-        let Some(entry) = board.plugins.get_mut(&name) else { return };
-        match came {
-            Came::TakenOver { stall } => {
-                if let Some(one) = entry.round.get_mut(&ticket) {
-                    one.outcome = Some(Ok(stall));
-                }
-                self.end_of_return(&mut board, &name);
-            }
-            Came::Refused(reason) => {
-                if let Some(one) = entry.round.get_mut(&ticket) {
-                    one.outcome = Some(Err(reason));
-                }
-                self.end_of_return(&mut board, &name);
-            }
-            Came::GraceExpired => {
-                entry.grace_expiries += 1;
-                let what = "the batch under way took longer than the grace period; it was cut off \
-                            and is delivered again";
-                self.note(&mut board, &name, Some(&sink), None, what.to_owned());
-            }
-            Came::Proven => {
-                if entry.probation.remove(&sink) && entry.probation.is_empty() {
-                    entry.step(Step::Proven);
-                    let version = board.version(&name);
-                    let what = "it has proved itself".to_owned();
-                    self.note(&mut board, &name, None, version.as_ref(), what);
-                }
-            }
-            Came::Returned(reason) => self.returned(&mut board, &name, &sink, ticket, reason),
-        }
-        self.changed.notify_all();
-    }
-
-    /// A sink has gone back by itself: the others have to as well.
-    fn returned(
-        &self,
-        board: &mut Board,
-        name: &PluginName,
-        sink: &str,
-        ticket: u64,
-        reason: String,
-    ) {
-        let Some(entry) = board.plugins.get_mut(name) else { return };
-        if let Some(one) = entry.round.get_mut(&ticket) {
-            // Others are still on their way; whoever waits for them deals with it.
-            one.outcome = Some(Err(reason));
-            return;
-        }
-        if !entry.probation.remove(sink) {
-            return;
-        }
-        let failed = entry.charge.as_ref().map(|plugin| plugin.version());
-        let (others, before) = (std::mem::take(&mut entry.probation), entry.previous.take());
-        let reason = format!("sink `{sink}`: {reason}");
-        entry.reason = Some(reason.clone());
-        entry.previous = std::mem::replace(&mut entry.charge, before.clone());
-        // Where another version is being prepared, that goes on.
-        entry.step(Step::Failed);
-        self.note(board, name, None, failed.as_ref(), format!("failed: {reason}"));
-        if let Some(before) = before {
-            board.hand_over(name, &before, None, |sink| others.contains(sink));
-            self.remember(board, name, &before);
-        }
-        self.end_of_return(board, name);
-    }
-
-    /// Where all sinks have gone back, that is over.
-    fn end_of_return(&self, board: &mut Board, name: &PluginName) {
-        let Some(entry) = board.plugins.get_mut(name) else { return };
-        if entry.stage == Stage::Returning && entry.answered() {
-            entry.round.clear();
-            entry.step(Step::Returned);
-            let version = board.version(name);
-            let what = "the version before is in charge again".to_owned();
-            self.note(board, name, None, version.as_ref(), what);
-        }
-    }
-
     /// Writes down which version is in charge; what nobody goes back to any more goes.
-    fn remember(&self, board: &mut Board, name: &PluginName, plugin: &Arc<dyn Plugin>) {
+    pub(super) fn remember(&self, board: &mut Board, name: &PluginName, plugin: &Arc<dyn Plugin>) {
         let (version, now) = (plugin.version(), self.now());
         let mut take_over = || board.versions.take_over(name.as_str(), &version, now);
         let written = plugin.store().and_then(|()| take_over());
@@ -739,56 +584,4 @@ impl Swaps {
 enum Found {
     InMemory(Arc<dyn Plugin>),
     Stored(String),
-}
-
-impl Board {
-    pub(super) fn sites_of(&self, name: &PluginName) -> impl Iterator<Item = &Arc<Site>> {
-        self.sites.iter().filter(move |site| site.config.plugin == *name)
-    }
-
-    fn thresholds(&self) -> Option<Thresholds> {
-        let SwapConfig { probation, stops, rejected_percent, slower, .. } = self.config;
-        (!probation.is_zero()).then_some(Thresholds {
-            time: probation,
-            stops,
-            rejected_percent,
-            slower,
-        })
-    }
-
-    fn version(&self, name: &PluginName) -> Option<PluginVersion> {
-        Some(self.plugins.get(name)?.charge.as_ref()?.version())
-    }
-
-    /// Makes the chosen sinks exchange their instances, and forgets earlier rounds.
-    fn hand_over(
-        &mut self,
-        name: &PluginName,
-        plugin: &Arc<dyn Plugin>,
-        probation: Option<Thresholds>,
-        chosen: impl Fn(&str) -> bool,
-    ) {
-        let sites: Vec<_> =
-            self.sites_of(name).filter(|site| chosen(&site.config.name)).cloned().collect();
-        let Some(entry) = self.plugins.get_mut(name) else { return };
-        entry.round.clear();
-        for site in sites {
-            self.tickets += 1;
-            let ticket = Ticket::new(self.tickets);
-            let charge = Charge { plugin: plugin.clone(), request: site.request.clone() };
-            let incoming = Incoming { ticket: ticket.clone(), charge, probation };
-            let outcome = match site.actor.hand_over(incoming) {
-                true => None,
-                false => Some(Err("it is closed".to_owned())),
-            };
-            entry.round.insert(ticket.id, Move { site, ticket, outcome });
-        }
-    }
-}
-
-impl Entry {
-    /// The stage of a plugin for which nothing is under way.
-    fn settled(&self) -> Stage {
-        if self.probation.is_empty() { Stage::InCharge } else { Stage::Probation }
-    }
 }
