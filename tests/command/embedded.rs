@@ -121,7 +121,8 @@ fn what_append_has_returned_is_delivered_whatever_moment_the_process_is_killed_a
     assert!(told.len() > rounds * BATCH, "only {}", told.len());
 
     let mut delivered: BTreeMap<String, Value> = BTreeMap::new();
-    for line in operator.read("wasink-data/usage/ledger.jsonl").lines() {
+    let ledger = operator.read("wasink-data/usage/ledger.jsonl");
+    for line in crash::whole_lines(&ledger, rounds) {
         let event: Value = serde_json::from_str(line).unwrap();
         // What comes twice is the same, to the byte.
         let id = event["id"].as_str().unwrap().to_owned();
