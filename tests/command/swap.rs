@@ -92,11 +92,13 @@ impl Service {
         Self { operator, running, posted: 0 }
     }
 
-    fn restart(&mut self) {
+    /// Ends it, and starts it anew. Returns what the one that has ended said.
+    fn restart(&mut self) -> String {
         let running = self.running.take().unwrap();
         running.signal("TERM");
-        running.end().expect(143);
+        let said = running.end().expect(143).stderr;
         self.running = Some(serve(&self.operator));
+        said
     }
 
     /// Has a file as the plugin's from now on.
@@ -310,6 +312,9 @@ fn a_version_that_does_not_do_leaves_the_old_one_in_charge_and_says_why() {
     // It is no reason not to start either.
     service.restart();
     assert_eq!(service.digest(), good);
+    let said = service.restart();
+    assert!(said.contains("the version that was in charge before goes on"), "{said}");
+    assert!(said.contains("67108865 bytes"), "{said}");
 
     // After all that, a good one is taken.
     service.deploy(version("better"));
@@ -384,7 +389,18 @@ fn where_keys_are_configured_only_what_one_of_them_has_signed_takes_over() {
 
     place(&service.operator, &signature, sign(&ours, &two));
     service.deploy(&two);
-    service.await_takeover(&before);
+    let second = service.await_takeover(&before);
+
+    // A signature that comes after its component is not too late.
+    let four = version("four");
+    last = service.last_event();
+    service.deploy(&four);
+    service.await_event(last, "refused", |_| ());
+    let said = service.restart();
+    assert!(said.contains("none of the keys"), "{said}");
+    assert_eq!(service.digest(), second);
+    place(&service.operator, &signature, sign(&ours, &four));
+    service.await_takeover(&second);
 }
 
 #[test]

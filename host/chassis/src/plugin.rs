@@ -34,8 +34,9 @@ pub trait Plugins: Send + Sync {
         demands: &Demands,
     ) -> Result<Arc<dyn Plugin>, PluginError>;
 
-    /// What is to be seen of a plugin's file without reading it. Two that are equal, some time apart,
-    /// are of a file that nobody has written to meanwhile. `None` where there is no file.
+    /// What is to be seen of a plugin's file, and of what vouches for it, without reading them. Two
+    /// that are equal, some time apart, are of files that nobody has written to meanwhile. `None`
+    /// where there is no file.
     fn sighting(&self, name: &PluginName) -> Option<Sighting> {
         let _ = name;
         None
@@ -45,7 +46,7 @@ pub trait Plugins: Send + Sync {
     ///
     /// # Errors
     ///
-    /// Where there is no such plugin, or it can't be read.
+    /// Where there is no such plugin, it can't be read, or nothing vouches for it that has to.
     fn digest(&self, name: &PluginName) -> Result<String, PluginError>;
 
     /// Forgets the stored bytes of all versions but these. What is not stored is no error.
@@ -131,7 +132,7 @@ pub struct Sighting {
     pub path: PathBuf,
     /// Its length in bytes.
     pub bytes: u64,
-    /// Which file it is, and when it was written and changed last, as the system has it.
+    /// Which files they are, and when they were written and changed last, as the system has it.
     pub identity: Vec<i128>,
 }
 

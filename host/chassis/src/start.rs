@@ -142,14 +142,12 @@ fn open_sinks<'a>(
     for name in names {
         let sinks: Vec<_> = config.sinks.iter().filter(|sink| sink.plugin == *name).collect();
         let found = parts.plugins.digest(name).ok();
-        let mut last = None;
+        let mut last: Option<Vec<_>> = None;
         for origin in origins(name, found.as_deref(), versions) {
             let tried = open_at(config, parts, epoch, &sinks, &origin);
             let good = tried.iter().all(|one| one.result.is_ok());
-            if let (true, Origin::Stored(digest), Some(found)) = (good, &origin, &found)
-                && versions.of(name.as_str()).is_none_or(|known| known.seen.as_ref() != Some(found))
-            {
-                tell_fallen_back(parts, name, digest, last.as_deref());
+            if let (true, Origin::Stored(digest), Some(tried)) = (good, &origin, &last) {
+                tell_fallen_back(parts, name, digest, tried);
             }
             if good || last.is_none() {
                 last = Some(tried);
@@ -197,8 +195,8 @@ fn origins(name: &PluginName, found: Option<&str>, versions: &Versions) -> Vec<O
     }
 }
 
-fn tell_fallen_back(parts: &Parts, name: &PluginName, digest: &str, tried: Option<&[Opened<'_>]>) {
-    let problem = tried.into_iter().flatten().find_map(|one| one.result.as_ref().err());
+fn tell_fallen_back(parts: &Parts, name: &PluginName, digest: &str, tried: &[Opened<'_>]) {
+    let problem = tried.iter().find_map(|one| one.result.as_ref().err());
     let reason = problem.map(ToString::to_string).unwrap_or_default();
     parts.logger.log(&Line {
         level: Level::Error,

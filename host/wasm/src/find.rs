@@ -173,10 +173,21 @@ fn only_component(directory: &Path, name: &str) -> Result<Option<OsString>, Stri
     }
 }
 
-/// What is to be seen of the file that a path leads to, links followed.
+/// What is to be seen of the file that a path leads to and of its signature, links followed.
 pub(crate) fn sighting(path: &Path) -> Option<Sighting> {
     let metadata = std::fs::metadata(path).ok()?;
-    Some(Sighting { path: path.to_owned(), bytes: metadata.len(), identity: identity(&metadata) })
+    let mut identity = identity(&metadata);
+    if let Ok(signature) = std::fs::metadata(signature_of(path)) {
+        identity.extend(self::identity(&signature));
+    }
+    Some(Sighting { path: path.to_owned(), bytes: metadata.len(), identity })
+}
+
+/// The file with the signature of a component.
+pub(crate) fn signature_of(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".sig");
+    PathBuf::from(name)
 }
 
 #[cfg(unix)]

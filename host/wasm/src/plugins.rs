@@ -320,7 +320,11 @@ impl Plugins for WasmPlugins {
     }
 
     fn digest(&self, name: &PluginName) -> Result<String, PluginError> {
-        Ok(digest(&self.read(name, &Origin::Directory)?.bytes))
+        let Bytes { source, bytes, signature } = self.read(name, &Origin::Directory)?;
+        // What nothing vouches for is not there yet: its signature may come after it.
+        let vouched = self.shared.keys.check(&bytes, &signature);
+        vouched.map_err(|reason| unusable(name, &source, reason))?;
+        Ok(digest(&bytes))
     }
 
     fn retain(&self, digests: &[String]) {

@@ -12,7 +12,7 @@ use ed25519_dalek::VerifyingKey;
 use ed25519_dalek::pkcs8::DecodePublicKey as _;
 
 use crate::error::EngineError;
-use crate::find::read;
+use crate::find::{read, signature_of};
 
 /// Longest file of a key or a signature, in bytes.
 const MOST: u64 = 4096;
@@ -31,9 +31,7 @@ pub(crate) enum Signature {
 impl Signature {
     /// What lies beside a component.
     pub(crate) fn beside(path: &Path) -> io::Result<Self> {
-        let mut name = path.as_os_str().to_owned();
-        name.push(".sig");
-        match read(Path::new(&name), MOST) {
+        match read(&signature_of(path), MOST) {
             Ok(bytes) => Ok(Self::Given(bytes)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::Missing),
             Err(error) => Err(error),
