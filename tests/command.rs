@@ -23,6 +23,7 @@ mod command {
     mod operator;
     mod output;
     mod readme;
+    mod reload;
     mod service;
     mod signals;
     mod swap;

@@ -457,11 +457,6 @@ impl Work {
     /// Ends a probation, one way or the other.
     fn judge(&mut self) {
         if let Some((reason, previous)) = self.delivery.failed_probation() {
-            self.delivery.log(
-                Level::Warn,
-                "the new version fails, going back to the one before",
-                &[("reason", reason.as_str().into())],
-            );
             let exchanged = self.delivery.exchange(previous, None, true, &mut self.lanes, || ());
             self.exchanged(exchanged.stall);
             self.report(Came::Returned(match exchanged.refused {

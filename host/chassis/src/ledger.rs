@@ -146,7 +146,8 @@ impl LaneLedger {
             rejected: self.rejected.saturating_sub(earlier.rejected),
             expired: self.expired.saturating_sub(earlier.expired),
             dropped: self.dropped - earlier.dropped,
-            retries: self.retries - earlier.retries,
+            // Those of a sink that was started anew count from there.
+            retries: self.retries.saturating_sub(earlier.retries),
             ..*self
         }
     }

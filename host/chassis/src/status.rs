@@ -85,9 +85,16 @@ impl Status {
     /// What came after `earlier` was asked of the same chassis. What is pending is pending still.
     #[must_use]
     pub fn since(mut self, earlier: &Self) -> Self {
-        for (sink, earlier) in self.sinks.iter_mut().zip(&earlier.sinks) {
-            for (lane, earlier) in sink.lanes.iter_mut().zip(&earlier.lanes) {
-                *lane = lane.since(earlier);
+        for sink in &mut self.sinks {
+            // A configuration may have come between them, so the order says nothing.
+            let Some(earlier) = earlier.sinks.iter().find(|one| one.name == sink.name) else {
+                continue;
+            };
+            for lane in &mut sink.lanes {
+                let known = earlier.lanes.iter().find(|known| known.stream == lane.stream);
+                if let Some(known) = known {
+                    *lane = lane.since(known);
+                }
             }
         }
         self

@@ -96,6 +96,15 @@ pub(crate) fn status(now: &Value, earlier: Option<(&Value, Duration)>) -> String
         let before = earlier.and_then(|(before, _)| find(list(before, "sinks"), "name", name));
         lines.push_str(&self::sink(sink, before, elapsed));
     }
+    // Where one version delivers and that is all, the sinks say it.
+    let news = |plugin: &&Value| {
+        text(plugin, "stage") != "in-charge" || !text(plugin, "reason").is_empty()
+    };
+    let changing = list(now, "plugins").iter().filter(news);
+    let changing: String = changing.map(|one| format!("  {}", plugin(one))).collect();
+    if !changing.is_empty() {
+        lines.push_str(&format!("plugins\n{changing}"));
+    }
     lines
 }
 

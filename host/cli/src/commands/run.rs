@@ -48,7 +48,7 @@ pub(super) fn run(mut config: Config, flags: &Run) -> Result<Exit, Failure> {
     }
 
     let (news, incoming) = sync_channel(4);
-    signals::watch(news.clone())?;
+    signals::watch(news.clone(), false)?;
     let counts = Arc::new(Counts::default());
     let lines = Lines {
         stream,
@@ -139,7 +139,7 @@ fn exit(news: &News, status: &Status, counts: &Counts) -> Exit {
         News::InputEnded(Err(_)) => Exit::Read,
         _ if status.pending() > 0 || dropped > 0 || lost => Exit::Undelivered,
         News::Signal(Signal::Interrupt) => Exit::Interrupted,
-        News::Signal(Signal::Terminate) => Exit::Terminated,
+        News::Signal(Signal::Terminate | Signal::Hangup) => Exit::Terminated,
         News::InputEnded(Ok(())) if refused(counts, status) => Exit::Input,
         News::InputEnded(Ok(())) => Exit::Success,
     }

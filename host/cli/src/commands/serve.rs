@@ -31,14 +31,17 @@ pub(super) fn run(config: &Config, sources: Sources, flags: &Serve) -> Result<Ex
     chassis.watch(config).context("can't watch the plugin directories")?;
     let before = chassis.status();
     let (news, incoming) = sync_channel(4);
-    signals::watch(news)?;
-    let admin = start_admin(config, sources, &chassis, &screen)?;
+    signals::watch(news, true)?;
+    let admin = start_admin(config, sources.clone(), &chassis, &screen)?;
     let server = start(&listen, config, &chassis, &screen)?;
 
     // The sender lives in the thread that watches for signals, which never ends.
-    let signal = match incoming.recv() {
-        Ok(News::Signal(signal)) => signal,
-        _ => Signal::Terminate,
+    let signal = loop {
+        match incoming.recv() {
+            Ok(News::Signal(Signal::Hangup)) => reload(&chassis, &sources, &screen),
+            Ok(News::Signal(signal)) => break signal,
+            _ => break Signal::Terminate,
+        }
     };
     let message = "finishing; what is not delivered in time is kept for the next start";
     screen.log(&Line { level: Level::Warn, sink: None, message, fields: &[] });
@@ -64,8 +67,23 @@ pub(super) fn run(config: &Config, sources: Sources, flags: &Serve) -> Result<Ex
     }
     Ok(match signal {
         Signal::Interrupt => Exit::Interrupted,
-        Signal::Terminate => Exit::Terminated,
+        Signal::Terminate | Signal::Hangup => Exit::Terminated,
     })
+}
+
+/// Goes over to the configuration as it is now, or says why not. What it changes the chassis tells.
+fn reload(chassis: &Chassis, sources: &Sources, screen: &Screen) {
+    let reloaded = wasink::load(sources)
+        .map_err(|errors| errors.to_string())
+        .and_then(|config| chassis.reload(&config).map_err(|error| error.to_string()));
+    if let Err(reason) = reloaded {
+        screen.log(&Line {
+            level: Level::Error,
+            sink: None,
+            message: "the configuration was not taken",
+            fields: &[("reason".to_owned(), reason.into())],
+        });
+    }
 }
 
 fn listen(config: &Config) -> Result<Listen, Failure> {

@@ -23,6 +23,7 @@ impl Operator for Running {
             (status.as_object_mut(), json!(self.chassis.status()))
         {
             all.extend(chassis);
+            all.insert("plugins".to_owned(), json!(self.chassis.plugins()));
         }
         status
     }
