@@ -219,15 +219,23 @@ fn open_at<'a>(
     sinks: &[&'a SinkConfig],
     origin: &Origin,
 ) -> Vec<Opened<'a>> {
+    // Read and digested once for all of them.
+    let mut loaded: Option<Arc<dyn Plugin>> = None;
     let open = |sink: &&'a SinkConfig| {
         let mut request = request(config, sink, parts, epoch);
         let result = open_private(&sink.directory)
             .map_err(|error| SinkProblem::directory(sink, error))
             .and_then(|directory| {
                 request.grants.directory = Some(Arc::new(directory));
-                let demands = demands(sinks.iter().copied());
-                let plugin = parts.plugins.load(&sink.plugin, origin, &demands);
-                let plugin = plugin.map_err(|error| SinkProblem::plugin(sink, error))?;
+                let plugin = match &loaded {
+                    Some(plugin) => plugin.clone(),
+                    None => {
+                        let demands = demands(sinks.iter().copied());
+                        let plugin = parts.plugins.load(&sink.plugin, origin, &demands);
+                        plugin.map_err(|error| SinkProblem::plugin(sink, error))?
+                    }
+                };
+                loaded = Some(plugin.clone());
                 check_description(sink, &plugin.description())?;
                 let charge = Charge { plugin: plugin.clone(), request: request.clone() };
                 let opened = charge.open().map_err(|error| SinkProblem::plugin(sink, error))?;

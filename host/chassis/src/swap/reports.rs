@@ -68,10 +68,14 @@ impl Swaps {
         let (others, before) = (std::mem::take(&mut entry.probation), entry.previous.take());
         let reason = format!("sink `{sink}`: {reason}");
         entry.reason = Some(reason.clone());
-        entry.previous = std::mem::replace(&mut entry.charge, before.clone());
+        // What has failed is none to go back to.
+        entry.charge.clone_from(&before);
         // Where another version is being prepared, that goes on.
         entry.step(Step::Failed);
         self.note(board, name, None, failed.as_ref(), format!("failed: {reason}"));
+        if let Some(failed) = &failed {
+            board.versions.forget(name.as_str(), &failed.digest);
+        }
         if let Some(before) = before {
             board.hand_over(name, &before, None, |sink| others.contains(sink));
             self.remember(board, name, &before);

@@ -117,6 +117,13 @@ impl Versions {
         self.write()
     }
 
+    /// There is no way back to this version. Written with the next that is in charge.
+    pub(crate) fn forget(&mut self, plugin: &str, digest: &str) {
+        if let Some(known) = self.plugins.get_mut(plugin) {
+            known.versions.retain(|past| past.digest != digest);
+        }
+    }
+
     /// Takes note that what the plugin directory has was decided about.
     pub(crate) fn see(&mut self, plugin: &str, digest: &str) -> io::Result<()> {
         let known = self.plugins.entry(plugin.to_owned()).or_default();

@@ -181,7 +181,13 @@ fn a_version_that_stops_in_probation_gives_the_old_one_back_and_nothing_is_lost(
     let state = &chassis.plugins()[0];
     assert_eq!(state.version.clone().unwrap().digest, "sha256:00");
     assert!(state.reason.as_ref().unwrap().contains("unreachable"), "{state:?}");
-    let stages: Vec<_> = told.events.lock().unwrap().iter().map(|event| event.stage).collect();
+    let none = chassis.roll_back("a").unwrap_err();
+    assert!(
+        matches!(none, SwapError::NoVersion { .. }),
+        "what failed is none to go back to: {none}"
+    );
+    let stages: Vec<_> =
+        told.events.lock().unwrap().iter().map(|event| event.stage).take(5).collect();
     let way = [Stage::Preparing, Stage::Exchanging, Stage::Probation, Stage::Returning];
     assert_eq!(stages, [&way[..], &[Stage::InCharge]].concat());
     let status = chassis.close(PATIENCE);
