@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use wasink_journal::{CommitError, Durability, Fate, Log, LogOptions, Next, WhenFull, Writer};
+use wasink_journal::{
+    CommitError, Durability, Fate, Log, LogOptions, Next, Version, WhenFull, Writer,
+};
 
 use super::world::{limits, options};
 use crate::simulated::dead;
@@ -173,5 +175,63 @@ fn a_sink_that_comes_while_records_do_is_not_forgotten_once_they_are_accepted() 
         let mut reader = log.reader("late", WhenFull::Block, u64::MAX).unwrap();
         let Next::Batch(batch) = reader.next(&limits(9)) else { panic!("it is forgotten") };
         assert_eq!((reader.state().origin, batch.position(), batch.end()), (origin, origin, end));
+    }
+}
+
+#[test]
+fn a_sink_that_was_synced_before_anything_was_accepted_is_known_after_a_loss_of_power() {
+    for seed in 0..40 {
+        let disk = Disk::new(seed);
+        let (log, writer) = open(&disk);
+        let mut reader = log.reader("sink", WhenFull::Block, u64::MAX).unwrap();
+        reader.sync().unwrap();
+        let disk = disk.crash(Crash::Power);
+        drop((log, writer, reader));
+        let (log, _writer) = open(&disk);
+        assert!(log.lane("sink").is_some(), "seed {seed}");
+    }
+}
+
+#[test]
+fn what_a_version_settled_stays_its_doing_while_its_lane_is_written_anew() {
+    let version = |digest: &str| Version { digest: digest.to_owned(), version: String::new() };
+    for operations in 0..16 {
+        for seed in 0..40 {
+            let mut maker = Maker::new();
+            let disk = Disk::new(seed);
+            let (log, mut writer) = open(&disk);
+            let mut reader = log.reader("sink", WhenFull::Block, u64::MAX).unwrap();
+            for digest in ["one", "two"] {
+                reader.take_over(&version(digest)).unwrap();
+                writer.stage(maker.run(3, 0).0, usize::MAX);
+                writer.commit().unwrap();
+                let Next::Batch(batch) = reader.next(&limits(9)) else { panic!("no batch") };
+                let runs = [(batch.position()..batch.end(), Fate::Delivered)];
+                reader.settle(&batch, &runs, Vec::new()).unwrap();
+                reader.pass(batch.end());
+            }
+            reader.sync().unwrap();
+            let middle = log.end() - 3;
+            // What a failed sync leaves behind is not trusted: the lane is written anew.
+            disk.faults(|faults| {
+                faults.file_syncs = 1;
+                faults.dies_in = Some(operations);
+            });
+            drop(reader.take_over(&version("three")));
+            drop(reader.sync());
+            let disk = disk.crash(Crash::Power);
+            drop((log, writer, reader));
+            let (log, _writer) = open(&disk);
+            let stretches = log.provenance("sink").unwrap();
+            let by = |position: u64| {
+                let of = |range: &std::ops::Range<u64>| range.contains(&position);
+                stretches
+                    .iter()
+                    .find(|one| one.ranges.iter().any(of))
+                    .map(|one| one.digest.as_str())
+            };
+            let told = [by(middle - 1), by(middle)];
+            assert_eq!(told, [Some("one"), Some("two")], "dies in {operations}, seed {seed}");
+        }
     }
 }
