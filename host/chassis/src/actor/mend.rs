@@ -41,9 +41,11 @@ impl Work {
         let log = lane.reader.log().clone();
         let counted = |fate| log.lane(sink).map_or(0, |lane| lane.fates.get(fate));
         let before = fate.map(counted);
-        let ended = lane.reader.end_doubt(fate)?;
-        if let Some(range) = &ended {
-            self.delivery.doubt_is_over(index, range, fate.is_none());
+        let doubt = lane.reader.state().doubt;
+        let ended = lane.reader.end_doubt(fate);
+        // What the disk did not take is known all the same.
+        if let Some(doubt) = doubt.filter(|_| lane.reader.state().doubt.is_none()) {
+            self.delivery.doubt_is_over(index, &(doubt.from..doubt.to), fate.is_none());
         }
         if let (Some(fate), Some(before)) = (fate, before) {
             let settled = counted(fate).saturating_sub(before);
@@ -51,7 +53,7 @@ impl Work {
                 hooks.settled(sink, log.stream(), fate, settled);
             }
         }
-        Ok(ended)
+        ended
     }
 
     /// Hands dead letters over once more, one by one, with the ids and positions that they have had

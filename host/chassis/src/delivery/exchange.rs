@@ -106,7 +106,8 @@ impl Delivery {
     /// is handed to the new one. Where that one does not open, the old one is opened again.
     ///
     /// Where it is to `insist`, the new one is in charge even if it does not open, which is tried
-    /// again and again. `gone` is called when the old instance is: from then on it can't be interrupted any more.
+    /// again and again. Either way nothing is left of a probation. `gone` is called when the old
+    /// instance is: from then on it can't be interrupted any more.
     pub(crate) fn exchange(
         &mut self,
         next: Charge,
@@ -118,6 +119,7 @@ impl Delivery {
         let started = Instant::now();
         let cut = self.retire(books);
         gone();
+        self.probation = None;
         let opened = next.open();
         let refused = match opened {
             Ok(plugin) => {

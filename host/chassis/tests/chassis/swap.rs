@@ -196,6 +196,28 @@ fn a_version_that_stops_in_probation_gives_the_old_one_back_and_nothing_is_lost(
 }
 
 #[test]
+fn a_swap_that_fails_in_probation_leaves_nothing_to_go_back_to() {
+    let kit = Kit::default();
+    kit.deploy("a", "sha256:00", vec![Fake::new().0, Fake::new().0]);
+    let bench = Bench::new(kit, &sink("a", "['usage']"));
+    let (chassis, _) = open(&bench);
+    deploy(&bench, "sha256:11", Fake::writing(|_| Err(trap().into())).0);
+    chassis.swap("a", &Target::Directory).unwrap();
+    // An instance for the rehearsal, and none to work with.
+    bench.kit.deploy("a", "sha256:22", vec![Fake::new().0]);
+    chassis.swap("a", &Target::Directory).unwrap_err();
+    assert_eq!(chassis.plugins()[0].stage, Stage::InCharge);
+    chassis.usage().emit(usage("poison"));
+    let over = std::time::Instant::now() + PATIENCE;
+    while lane(&chassis.status()).pending > 0 || lane(&chassis.status()).rejected == 0 {
+        assert!(std::time::Instant::now() < over, "{:?}", chassis.status());
+        std::thread::yield_now();
+    }
+    let at_work = chassis.status().sinks[0].version.clone().unwrap().digest;
+    assert_eq!((at_work, digest(&chassis)), ("sha256:11".to_owned(), "sha256:11".to_owned()));
+}
+
+#[test]
 fn a_version_that_rejects_too_much_gives_the_old_one_back() {
     let reject = |batch: &wasink_journal::Batch| -> Result<Vec<Exception>, CallError> {
         let rejected = |index| Exception { index, outcome: Outcome::Rejected("no".to_owned()) };
