@@ -84,7 +84,12 @@ async fn readyz(
 }
 
 async fn openapi() -> Response {
-    let mut response = OPENAPI.into_response();
+    document(OPENAPI)
+}
+
+/// An answer whose body is a document in JSON.
+pub(crate) fn document(body: impl IntoResponse) -> Response {
+    let mut response = body.into_response();
     let json = HeaderValue::from_static("application/json");
     response.headers_mut().insert(CONTENT_TYPE, json);
     response

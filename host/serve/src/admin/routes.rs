@@ -6,10 +6,10 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, Request, State};
+use axum::http::HeaderMap;
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use axum::http::{HeaderMap, HeaderValue};
 use axum::middleware;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use axum::routing::{get, post};
 use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -22,6 +22,7 @@ use crate::body::{Held, Room, decode, receive};
 use crate::form::{Encoding, Form};
 use crate::linger::{UnderWay, linger};
 use crate::problem::{Kind, Problem, to_json};
+use crate::routes::document;
 
 /// What this server takes and answers, as an OpenAPI 3.1 document.
 const OPENAPI: &str = include_str!("../admin-openapi.json");
@@ -81,10 +82,7 @@ impl App {
         let answer = asked.await.map_err(|_| {
             Problem::new(Kind::Internal, "the operation broke off; the log may say more")
         })?;
-        let mut response = to_json(&answer.map_err(refused)?).into_response();
-        let json = HeaderValue::from_static("application/json");
-        response.headers_mut().insert(CONTENT_TYPE, json);
-        Ok(response)
+        Ok(document(to_json(&answer.map_err(refused)?)))
     }
 
     fn place(&self) -> Result<OwnedSemaphorePermit, Problem> {
@@ -254,10 +252,7 @@ async fn end_doubt(State(app): Shared, path: Named, request: Request) -> Answere
 }
 
 async fn openapi() -> Response {
-    let mut response = OPENAPI.into_response();
-    let json = HeaderValue::from_static("application/json");
-    response.headers_mut().insert(CONTENT_TYPE, json);
-    response
+    document(OPENAPI)
 }
 
 async fn nothing() -> Problem {
