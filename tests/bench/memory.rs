@@ -102,7 +102,7 @@ fn sinks(plugin: &str, count: usize) -> Result<(u64, Duration)> {
         for n in 1..count {
             let streams = if n == 1 { "'usage', 'control', 'events'" } else { "'usage'" };
             text.push_str(&format!(
-                "[[sink]]\nname = 's{n}'\nplugin = '{plugin}'\nstreams = [{streams}]\n\
+                "[[sink]]\nname = 's{n}'\nplugin = '{plugin}'\nstreams = [{streams}]\ngrants.directory = true\n\
                  batch = {{ age = '0ms' }}\n"
             ));
         }

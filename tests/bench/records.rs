@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result};
 use tempfile::TempDir;
 use wasink::Config;
 use wasink::config::PluginName;
+use wasink::limits::{LimitCounts, Limits};
 use wasink::logger::TracingLogger;
 use wasink::plugin::{Grants, OpenRequest, Plugins as _, SinkPlugin};
 use wasink::record::{Clock as _, IdSource, Record, Stamped, Stream, SystemClock, UsageEvent};
@@ -104,7 +105,9 @@ impl Components {
             epoch: "bench".to_owned(),
             settings: "{}".to_owned(),
             timeout: std::time::Duration::from_secs(30),
-            grants: Grants { directory: Some(Arc::new(granted)), stderr: false },
+            grants: Grants { directory: Some(Arc::new(granted)), ..Grants::default() },
+            limits: Limits::default(),
+            reached: LimitCounts::default(),
             logger: Arc::new(TracingLogger),
         })?;
         Ok(Component { sink, directory })

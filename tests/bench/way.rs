@@ -90,7 +90,11 @@ fn events() -> Vec<UsageEvent> {
 /// Emits all events to so many `file` sinks, and waits until they are delivered.
 fn through_sinks(sinks: usize) -> Result<Cost> {
     let directory = directory()?;
-    let more = |n| format!("[[sink]]\nname = 'more-{n}'\nplugin = 'file'\nstreams = ['usage']\n");
+    let more = |n| {
+        format!(
+            "[[sink]]\nname = 'more-{n}'\nplugin = 'file'\nstreams = ['usage']\ngrants.directory = true\n"
+        )
+    };
     let more: String = (1..sinks).map(more).collect();
     let config = config(directory.path(), &format!("[usage]\nsink = 'file'\n{more}"))?;
     let chassis = Chassis::open(&config)?;

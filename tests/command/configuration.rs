@@ -14,6 +14,7 @@ records = 0
 name = "A b"
 plugin = "file"
 streams = ["usage", "nope"]
+grants.directory = true
 "#;
 
 #[test]
@@ -66,11 +67,13 @@ sink = "junk"
 name = "one"
 plugin = "file"
 streams = ["events"]
+grants.directory = true
 settings = { rotate = { bytes = "many" } }
 [[sink]]
 name = "two"
 plugin = "capture"
 streams = ["control"]
+grants.directory = true
 settings = { capacity = -1 }
 "#,
     );
@@ -144,7 +147,7 @@ fn what_config_prints_is_a_configuration_that_does_the_same() {
     let operator = Operator::new();
     operator.write(
         "wasink.toml",
-        "[[sink]]\nname = \"audit\"\nplugin = \"file\"\nstreams = [\"usage\", \"control\"]\n\
+        "[[sink]]\nname = \"audit\"\nplugin = \"file\"\nstreams = [\"usage\", \"control\"]\ngrants.directory = true\n\
          settings = { path = \"a.jsonl\" }\n",
     );
     let first = operator.says("config --json").expect(0).json();

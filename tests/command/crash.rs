@@ -25,7 +25,7 @@ fn config(plugins: &std::path::Path) -> String {
         "plugin_dirs = ['{}']\n\
          listen.http = ''\njournal.segment = '64KiB'\n\
          [usage]\nsink = 'file'\n[usage.file]\npath = 'usage.jsonl'\n\
-         [[sink]]\nname = 'refuses'\nplugin = 'faulty'\nstreams = ['usage']\n\
+         [[sink]]\nname = 'refuses'\nplugin = 'faulty'\nstreams = ['usage']\ngrants.directory = true\n\
          settings = {{ on = 'write', does = 'reject' }}\n",
         plugins.display()
     )

@@ -178,7 +178,7 @@ fn dead_letters_and_what_is_held_go_through_the_process_that_has_the_journal() {
     let plugins = support::plugin_directory(&[("faulty", "faulty")]);
     let text = format!(
         "plugin_dirs = ['{}']\n[usage]\nenabled = false\n[[sink]]\nname = 'billing'\n\
-         plugin = 'faulty'\nstreams = ['usage']\nsettings = {{ on = 'write', does = 'reject' }}\n",
+         plugin = 'faulty'\nstreams = ['usage']\ngrants.directory = true\nsettings = {{ on = 'write', does = 'reject' }}\n",
         plugins.path().display()
     );
     operator.write("wasink.toml", &text);

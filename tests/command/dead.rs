@@ -17,7 +17,7 @@ fn event(rid: &str, tenant: &str) -> String {
 fn config(plugins: &std::path::Path, plugin: &str, settings: &str) -> String {
     format!(
         "plugin_dirs = ['{}']\nlisten.http = ''\n[usage]\nenabled = false\n[[sink]]\n\
-         name = 'billing'\nplugin = '{plugin}'\nstreams = ['usage']\nsettings = {{ {settings} }}\n",
+         name = 'billing'\nplugin = '{plugin}'\nstreams = ['usage']\ngrants.directory = true\nsettings = {{ {settings} }}\n",
         plugins.display()
     )
 }

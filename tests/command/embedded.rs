@@ -29,7 +29,7 @@ fn config(data: &Path, plugins: &Path) -> String {
     format!(
         "data_dir = '{}'\nplugin_dirs = ['{}']\njournal.segment = '64KiB'\n\
          [usage]\nsink = 'file'\n[usage.file]\nencoding = 'cloudevents-jsonl'\n\
-         [[sink]]\nname = 'refuses'\nplugin = 'faulty'\nstreams = ['usage']\n\
+         [[sink]]\nname = 'refuses'\nplugin = 'faulty'\nstreams = ['usage']\ngrants.directory = true\n\
          settings = {{ on = 'write', does = 'reject' }}\n",
         data.display(),
         plugins.display()

@@ -95,7 +95,7 @@ fn a_sink_that_may_degrade_is_left_out_in_plain_view() {
     operator.write(
         "wasink.toml",
         "[metering]\non_open_failure = \"degrade\"\n\
-         [[sink]]\nname = \"second\"\nplugin = \"file\"\nstreams = [\"metering\"]\n",
+         [[sink]]\nname = \"second\"\nplugin = \"file\"\nstreams = [\"metering\"]\ngrants.directory = true\n",
     );
     let ended = operator.feed("run --json", ENTRY).expect(75);
     assert_eq!(count(&ended.stderr, "going on without it"), 1, "{ended:?}");

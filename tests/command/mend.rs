@@ -27,7 +27,7 @@ fn operator() -> (Operator, TempDir) {
     let plugins = support::plugin_directory(&[("forgetful", "forgetful")]);
     let config = format!(
         "plugin_dirs = ['{}']\nlisten.http = ''\n[usage]\nenabled = false\n[[sink]]\n\
-         name = 'billing'\nplugin = 'forgetful'\nstreams = ['usage']\ntimeout = '1500ms'\n\
+         name = 'billing'\nplugin = 'forgetful'\nstreams = ['usage']\ngrants.directory = true\ntimeout = '1500ms'\n\
          batch.age = '0s'\n",
         plugins.path().display()
     );

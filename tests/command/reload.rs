@@ -11,7 +11,7 @@ use super::swap::{OUTPUT, PATIENCE, PLUGIN, config, serve, version};
 
 /// One more sink, and what it appends to.
 const EXTRA: &str = "[[sink]]\nname = 'extra'\nplugin = 'file'\nstreams = ['usage']\n\
-                     directory = 'extra'\nsettings = { path = 'extra.jsonl' }\nbatch.age = '0s'\n";
+                     grants.directory = 'extra'\nsettings = { path = 'extra.jsonl' }\nbatch.age = '0s'\n";
 const EXTRAS: &str = "extra/extra.jsonl";
 
 fn post(operator: &Operator, rid: &str) {

@@ -18,7 +18,7 @@ fn a_signal_ends_it_once_everything_accepted_is_delivered() {
         operator.write(
             "wasink.toml",
             "[metering.batch]\nage = \"0s\"\n\
-             [[sink]]\nname = \"slow\"\nplugin = \"file\"\nstreams = [\"metering\"]\n\
+             [[sink]]\nname = \"slow\"\nplugin = \"file\"\nstreams = [\"metering\"]\ngrants.directory = true\n\
              batch = { age = \"1h\" }\n",
         );
         let mut run = operator.start("run");

@@ -59,7 +59,7 @@ fn exchange_under_load(durability: &str) -> Run {
     let text = format!(
         "plugin_dirs = ['{}']\nlog.level = 'warn'\nswap.probation = '0s'\n\
          journal.usage.durability = '{durability}'\nusage.enabled = false\n\
-         [[sink]]\nname = 'ledger'\nplugin = 'ledger'\nstreams = ['usage']\n",
+         [[sink]]\nname = 'ledger'\nplugin = 'ledger'\nstreams = ['usage']\ngrants.directory = true\n",
         plugins.display()
     );
     let chassis = Chassis::open(&config(&directory, &text)).unwrap();

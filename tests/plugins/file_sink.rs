@@ -186,7 +186,7 @@ fn run_with_full_disk(directory: &Path, plugin: &str, settings: &str) -> Command
     let config = directory.join("wasink.toml");
     let text = format!(
         "plugin_dirs = ['{}']\njournal.durability = 'memory'\n[usage]\nsink = 'nop'\n[[sink]]\nname = 'full'\n\
-         plugin = '{plugin}'\nstreams = ['usage']\nsettings = {{ {settings} }}\n",
+         plugin = '{plugin}'\nstreams = ['usage']\ngrants.directory = true\nsettings = {{ {settings} }}\n",
         directory.join("plugins").display()
     );
     std::fs::write(&config, text).unwrap();

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 use wasink_chassis::config::PluginName;
+use wasink_chassis::limits::{LimitCounts, Limits};
 use wasink_chassis::logger::{Level, Line, Logger, Value};
 use wasink_chassis::open_private;
 use wasink_chassis::plugin::{Grants, OpenRequest, Plugins as _, SinkPlugin};
@@ -104,13 +105,15 @@ pub(crate) fn request(plugin: &str, settings: &Json) -> OpenRequest {
         settings: settings.to_string(),
         timeout: PATIENCE,
         grants: Grants::default(),
+        limits: Limits::default(),
+        reached: LimitCounts::default(),
         logger: Arc::new(Log::default()),
     }
 }
 
 /// A data directory and nothing else.
 pub(crate) fn grant(directory: &Path) -> Grants {
-    Grants { directory: Some(Arc::new(open_private(directory).unwrap())), stderr: false }
+    Grants { directory: Some(Arc::new(open_private(directory).unwrap())), ..Grants::default() }
 }
 
 /// The guest `faulty`, opened to do `does` on `write`.

@@ -11,15 +11,13 @@ use wasink_chassis::plugin::{
 use wasink_record::Stream;
 use wasink_wasm::{Limits, WasmPlugins};
 
-use crate::kit::{Log, batch, faulty, grant, host, misbehaving, options, request};
+use crate::kit::{Log, batch, faulty, grant, host, options, request};
 
 /// `faulty`, doing `does` on `write`, on a host with other limits.
 fn limited(does: &str, limits: impl FnOnce(&mut Limits)) -> Box<dyn SinkPlugin> {
-    let mut options = options();
-    limits(&mut options.limits);
-    options.bundled.push(("faulty", Box::leak(misbehaving("faulty").into_boxed_slice())));
-    let settings = json!({ "on": "write", "does": does });
-    WasmPlugins::new(options).unwrap().open(request("faulty", &settings)).unwrap()
+    let mut request = request("faulty", &json!({ "on": "write", "does": does }));
+    limits(&mut request.limits);
+    host().open(request).unwrap()
 }
 
 /// One record in, and the sink must be stopped for it; afterwards another instance opens.
@@ -43,8 +41,8 @@ fn broken(mut sink: Box<dyn SinkPlugin>) -> String {
 #[test]
 fn memory_ends_where_its_limit_is() {
     let said = trapped(limited("allocate", |limits| limits.memory_bytes = 16 << 20));
-    let start = "plugin `faulty` trapped in `write`: wasm `unreachable` instruction executed; its \
-                 last words: ";
+    let start = "plugin `faulty` trapped in `write`: wasm `unreachable` instruction executed (it \
+                 came up against `limits.memory`); its last words: ";
     assert!(said.starts_with(start), "{said}");
     assert!(said.contains("memory allocation of 1048576 bytes failed"), "{said}");
 }
@@ -68,12 +66,11 @@ fn a_recursion_without_an_end_ends_with_the_guests_stack_not_with_the_hosts() {
 #[test]
 fn handles_end_where_their_limit_is() {
     let directory = tempfile::tempdir().unwrap();
-    let mut options = options();
-    options.limits.handles = 50;
-    options.bundled.push(("faulty", Box::leak(misbehaving("faulty").into_boxed_slice())));
     let settings = json!({ "on": "write", "does": "open-files" });
-    let request = OpenRequest { grants: grant(directory.path()), ..request("faulty", &settings) };
-    let mut sink = WasmPlugins::new(options).unwrap().open(request).unwrap();
+    let mut request =
+        OpenRequest { grants: grant(directory.path()), ..request("faulty", &settings) };
+    request.limits.handles = 50;
+    let mut sink = host().open(request).unwrap();
     match sink.write(&batch(Stream::Usage, 0, 1)) {
         Err(CallError::Stopped(PluginError::Trapped { .. }) | CallError::Failed(_)) => {}
         other => panic!("opened without end: {other:?}"),
@@ -129,9 +126,10 @@ fn the_longest_wait_that_can_be_asked_for_is_a_day() {
 }
 
 #[test]
-fn a_flood_of_log_lines_is_taken_and_the_call_goes_on() {
+fn a_flood_of_log_lines_is_taken_where_it_is_granted() {
     let log = Arc::new(Log::default());
-    let request = request("faulty", &json!({ "on": "write", "does": "log-flood" }));
+    let mut request = request("faulty", &json!({ "on": "write", "does": "log-flood" }));
+    request.grants.log = true;
     let mut sink = host().open(OpenRequest { logger: log.clone(), ..request }).unwrap();
     sink.write(&batch(Stream::Usage, 0, 1)).unwrap();
     let lines = log.lines();

@@ -284,7 +284,7 @@ fn through_the_command_all_of_it_is_in_the_files_at_the_end() {
     let directory = tempfile::tempdir().unwrap();
     let config = directory.path().join("wasink.toml");
     let text = "[usage]\nsink = 'nop'\n[[sink]]\nname = 'bill'\nplugin = 'rollup'\n\
-                streams = ['usage']\nbatch = { records = 100, age = '0s' }\n\
+                streams = ['usage']\ngrants.directory = true\nbatch = { records = 100, age = '0s' }\n\
                 settings = { window_seconds = 60 }\n";
     std::fs::write(&config, text).unwrap();
     let data = directory.path().join("data");

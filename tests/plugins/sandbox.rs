@@ -157,7 +157,7 @@ fn files_of_guests_are_for_the_owner_whatever_the_umask() {
         let data = directory.path().join("data");
         let config = directory.path().join("wasink.toml");
         let text = "[usage]\nsink = 'nop'\n[[sink]]\nname = 'ledger'\nplugin = 'file'\n\
-                    streams = ['usage']\nbatch = { age = '0s' }\n\
+                    streams = ['usage']\ngrants.directory = true\nbatch = { age = '0s' }\n\
                     settings = { path = 'deep/er/ledger.jsonl', \
                     rotate = { bytes = 1, age_seconds = 100, settle_seconds = 0 } }\n";
         std::fs::write(&config, text).unwrap();

@@ -86,7 +86,7 @@ fn through_the_chassis_every_record_has_an_id_of_version_7_and_the_next_position
     let (chassis, _) = chassis(
         directory.path(),
         "[usage]\nsink = 'capture'\n[[sink]]\nname = 'all'\nplugin = 'capture'\n\
-         streams = ['metering', 'control']\n",
+         streams = ['metering', 'control']\ngrants.directory = true\n",
     );
     for n in 0..5 {
         chassis.usage().emit(UsageEvent::builder(format!("r-{n}"), "acme", "http", "shop").build());
@@ -254,7 +254,7 @@ fn stderr_writes_whole_lines_whoever_else_writes() {
     let config = directory.path().join("wasink.toml");
     let sink = |n: u32| {
         format!(
-            "[[sink]]\nname = 's{n}'\nplugin = 'stderr'\nstreams = ['usage']\n\
+            "[[sink]]\nname = 's{n}'\nplugin = 'stderr'\nstreams = ['usage']\ngrants.stderr = true\n\
              batch = {{ records = {}, age = '0s' }}\n",
             97 * n
         )

@@ -236,6 +236,6 @@ pub(crate) fn length(bytes: &[u8]) -> u64 {
 fn no_directory() -> io::Error {
     io::Error::new(
         io::ErrorKind::NotFound,
-        "no data directory was granted: give the sink a `directory` in its configuration",
+        "no data directory was granted: write `grants.directory = true` into the sink's configuration",
     )
 }

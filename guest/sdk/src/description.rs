@@ -1,6 +1,6 @@
 //! Saying what a plugin is.
 
-use crate::{Acknowledges, Description, Stream};
+use crate::{Acknowledges, Ask, Description, Need, Stream};
 
 impl Description {
     /// A plugin of this `version` (by semantic versioning; commonly `env!("CARGO_PKG_VERSION")`),
@@ -14,6 +14,7 @@ impl Description {
             acknowledges: Acknowledges::OnWrite,
             dedup_window: None,
             acceptance_window: None,
+            asks: Vec::new(),
         }
     }
 
@@ -56,6 +57,21 @@ impl Description {
     #[must_use]
     pub fn acceptance_window(mut self, seconds: u64) -> Self {
         self.acceptance_window = Some(seconds);
+        self
+    }
+
+    /// It can do nothing without this, and what for. Whoever has not granted it is told what to write
+    /// into the configuration, before the plugin opens.
+    #[must_use]
+    pub fn needs(mut self, need: Need, reason: impl Into<String>) -> Self {
+        self.asks.push(Ask { need, required: true, reason: reason.into() });
+        self
+    }
+
+    /// It makes use of this where it is granted, and what for.
+    #[must_use]
+    pub fn can_use(mut self, need: Need, reason: impl Into<String>) -> Self {
+        self.asks.push(Ask { need, required: false, reason: reason.into() });
         self
     }
 }

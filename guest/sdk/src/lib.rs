@@ -45,6 +45,7 @@ mod log;
 pub mod native;
 mod outcomes;
 pub mod prelude;
+mod secret;
 mod settings;
 mod sink;
 #[cfg(not(target_family = "wasm"))]
@@ -57,7 +58,7 @@ pub use wasip2;
 
 pub use batch::{Batch, Encoded};
 pub use bindings::capture::exports::wasink::plugin::capture::Captured;
-pub use bindings::sink::exports::wasink::plugin::about::{Acknowledges, Description};
+pub use bindings::sink::exports::wasink::plugin::about::{Acknowledges, Ask, Description, Need};
 pub use bindings::sink::exports::wasink::plugin::sink::{Exception, Outcome};
 pub use bindings::sink::wasink::plugin::batches::{
     DictionaryColumn, Encoding, UsageColumns, WrongStream,
@@ -72,6 +73,7 @@ pub use data::{AppendError, AppendFile, DataFile, Directory, Metadata};
 pub use failure::{Error, Failure};
 pub use log::{Field, log};
 pub use outcomes::Outcomes;
+pub use secret::secret;
 pub use settings::NoSettings;
 pub use sink::{Capture, Sink, open};
 

@@ -7,6 +7,7 @@ mod records;
 mod wire;
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
 
@@ -111,12 +112,22 @@ pub fn empty_disk() {
     ROOM.set(None);
 }
 
+/// Grants a secret, for this thread.
+pub fn set_secret(name: impl Into<String>, secret: impl Into<String>) {
+    SECRETS.with_borrow_mut(|secrets| secrets.insert(name.into(), secret.into()));
+}
+
 const MOST_LOGGED: usize = 100_000;
 
 thread_local! {
     static LOGGED: RefCell<Vec<Logged>> = const { RefCell::new(Vec::new()) };
     static NOW: Cell<Option<Duration>> = const { Cell::new(None) };
     static ROOM: Cell<Option<usize>> = const { Cell::new(None) };
+    static SECRETS: RefCell<BTreeMap<String, String>> = const { RefCell::new(BTreeMap::new()) };
+}
+
+pub(crate) fn granted_secret(name: &str) -> Option<String> {
+    SECRETS.with_borrow(|secrets| secrets.get(name).cloned())
 }
 
 pub(crate) fn set_time() -> Option<Duration> {

@@ -41,6 +41,7 @@ mod check;
 mod document;
 mod error;
 mod explain;
+mod grants;
 mod json_lines;
 mod name;
 mod nearest;
@@ -60,6 +61,10 @@ mod tests;
 pub use self::{
     error::{ConfigError, ConfigErrors, Origin},
     explain::Setting,
+    grants::{
+        Asked, Credential, GrantsConfig, Host, HttpGrant, HttpOrigin, SecretConfig, SecretSource,
+        TcpHosts, TcpTarget, asked, check_asks,
+    },
     name::{PluginName, PluginNameError},
     overrides::{CONFIG_VARIABLE, Flag},
     plugins::check_settings,
@@ -68,6 +73,8 @@ pub use self::{
     schema::schema,
     units::parse_duration,
 };
+
+use crate::limits::Limits;
 
 use self::{
     check::{Checker, Mistake},
@@ -107,9 +114,13 @@ pub struct Config {
     pub journals: [JournalConfig; 4],
     /// How plugins are exchanged for other versions.
     pub swap: SwapConfig,
+    /// How much plugins may use, where a sink has no limits of its own.
+    pub limits: Limits,
     /// Every sink. Those of `[metering]` and `[usage]` come first, then those that keep a stream
     /// which no `[[sink]]` takes, then each `[[sink]]` in the file's order.
     pub sinks: Vec<SinkConfig>,
+    /// Every secret.
+    pub secrets: Vec<SecretConfig>,
     /// All settings in the shape of the file.
     effective: Value,
     /// Tables of settings for plugins that are not chosen: the path, and the plugin's name.
@@ -218,8 +229,10 @@ pub struct SinkConfig {
     pub streams: Vec<Stream>,
     /// The plugin's own settings; [`check_settings`] checks them.
     pub settings: Map<String, Value>,
-    /// The sink's data directory, which its plugin sees as `/data`. It may not be there yet.
-    pub directory: PathBuf,
+    /// What its plugin may reach outside of its sandbox.
+    pub grants: GrantsConfig,
+    /// How much its plugin may use.
+    pub limits: Limits,
     /// When a batch for it is full.
     pub batch: BatchLimits,
     /// How long one call of the plugin may take; above zero.
@@ -242,16 +255,19 @@ pub struct SinkConfig {
 }
 
 impl SinkConfig {
-    /// Whether the plugin writes to the process's own standard error. Only `stderr` does: that is
-    /// what it is for.
-    pub fn stderr(&self) -> bool {
-        self.plugin.as_str() == "stderr"
-    }
-
     /// The key of the pinned digest, for messages.
     pub(crate) fn digest_key(&self) -> String {
-        let section = self.plugin_key.parent().unwrap_or_else(|| self.plugin_key.clone());
-        section.key("digest").to_string()
+        self.section().key("digest").to_string()
+    }
+
+    /// The key of its grants.
+    fn grants_key(&self) -> KeyPath {
+        self.section().key("grants")
+    }
+
+    /// Where it is described.
+    fn section(&self) -> KeyPath {
+        self.plugin_key.parent().unwrap_or_else(|| self.plugin_key.clone())
     }
 }
 
@@ -371,7 +387,8 @@ impl PartialEq for SinkConfig {
             && self.plugin == other.plugin
             && self.streams == other.streams
             && self.settings == other.settings
-            && self.directory == other.directory
+            && self.grants == other.grants
+            && self.limits == other.limits
             && self.batch == other.batch
             && self.timeout == other.timeout
             && self.when_full == other.when_full

@@ -1,12 +1,13 @@
 //! Why a chassis does not open.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use wasink_record::Stream;
 
 use crate::config::{ConfigErrors, SinkConfig};
 use crate::plugin::PluginError;
+use crate::secret::SecretError;
 
 /// Why a chassis did not open. The message names everything that is wrong, a line each.
 #[derive(Debug, thiserror::Error)]
@@ -65,9 +66,18 @@ pub enum SinkProblem {
         /// Why.
         reason: String,
     },
-    /// Its settings do not fit its plugin, or there is no such plugin.
+    /// Its settings do not fit its plugin, it is not granted what its plugin needs, or there is no
+    /// such plugin.
     #[error(transparent)]
     Settings(ConfigErrors),
+    /// A secret that it is granted can't be read.
+    #[error("sink `{sink}`: {source}")]
+    Secret {
+        /// Name of the sink.
+        sink: String,
+        /// Which, and why.
+        source: SecretError,
+    },
     /// What became of its records can't be read or written.
     #[error("sink `{sink}`: can't open its place in the journal: {source}")]
     Lane {
@@ -99,9 +109,8 @@ impl SinkProblem {
         Self::Stream { sink: sink.name.clone(), plugin: sink.plugin.to_string(), stream, takes }
     }
 
-    pub(crate) fn directory(sink: &SinkConfig, source: io::Error) -> Self {
-        let path = sink.directory.display().to_string();
-        Self::Directory { sink: sink.name.clone(), path, source }
+    pub(crate) fn directory(sink: &SinkConfig, path: &Path, source: io::Error) -> Self {
+        Self::Directory { sink: sink.name.clone(), path: path.display().to_string(), source }
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use wasink_journal::Fate;
 use wasink_record::Stream;
 
+use crate::limits::Limit;
 use crate::plugin::PluginVersion;
 
 /// Called as things happen, on the threads that they happen on: implementations must not block, must
@@ -31,6 +32,11 @@ pub trait Hooks: Send + Sync {
     /// again.
     fn grace_expired(&self, sink: &str, version: &PluginVersion) {
         let _ = (sink, version);
+    }
+
+    /// A plugin has come up against a limit: at a sink, or, where it was being loaded, by its own name.
+    fn limit_reached(&self, whose: &str, limit: Limit) {
+        let _ = (whose, limit);
     }
 
     /// A step in the exchange of a plugin.

@@ -9,6 +9,7 @@
 
 pub mod config;
 pub mod hooks;
+pub mod limits;
 pub mod logger;
 pub mod plugin;
 
@@ -24,6 +25,7 @@ mod missing;
 mod recorder;
 mod reload;
 mod replay;
+mod secret;
 mod sink;
 mod start;
 mod status;
@@ -39,6 +41,7 @@ pub use ledger::{Admission, LaneLedger, StreamLedger};
 pub use recorder::Recorder;
 pub use reload::{ReloadError, Reloaded};
 pub use replay::{Replayed, replay};
+pub use secret::{Secret, SecretError, SecretText};
 pub use start::check;
 pub use status::{SinkState, SinkStatus, Status};
 pub use swap::{

@@ -48,6 +48,7 @@ impl Missing {
             acknowledges: Acknowledges::OnWrite,
             dedup_window: None,
             acceptance_window: None,
+            asks: Vec::new(),
         })
     }
 }

@@ -13,8 +13,10 @@ use serde::{Deserialize, Serialize};
 use wasink_journal::Batch;
 use wasink_record::{RecordId, Stream};
 
-use crate::config::PluginName;
+use crate::config::{HttpGrant, PluginName, TcpTarget};
+use crate::limits::{LimitCounts, Limits};
 use crate::logger::Logger;
+use crate::secret::Secret;
 
 /// A set of plugins that can be opened by name.
 pub trait Plugins: Send + Sync {
@@ -209,6 +211,10 @@ pub struct OpenRequest {
     pub timeout: Duration,
     /// What the instance may reach.
     pub grants: Grants,
+    /// How much it may use.
+    pub limits: Limits,
+    /// Where it is counted what it came up against.
+    pub reached: LimitCounts,
     /// Where its log lines go.
     pub logger: Arc<dyn Logger>,
 }
@@ -220,6 +226,33 @@ pub struct Grants {
     pub directory: Option<Arc<Dir>>,
     /// Whether its standard error is the process's own.
     pub stderr: bool,
+    /// Whether its log lines are not limited.
+    pub log: bool,
+    /// The environment variables that it sees.
+    pub environment: Vec<(String, String)>,
+    /// The secrets that it may ask for.
+    pub secrets: Vec<Secret>,
+    /// Secrets that the host puts on its requests for it, and that it can't ask for.
+    pub credentials: Vec<Secret>,
+    /// Where it may connect to over TCP.
+    pub tcp: Vec<TcpTarget>,
+    /// Where it may send HTTP requests to.
+    pub http: Vec<HttpGrant>,
+}
+
+impl Grants {
+    /// The same for an instance whose doings must have no effect: with another directory where it had
+    /// one, with no way out, and not heard on standard error.
+    #[must_use]
+    pub fn harmless(&self, directory: Arc<Dir>) -> Self {
+        Self {
+            directory: self.directory.as_ref().map(|_| directory),
+            environment: self.environment.clone(),
+            secrets: self.secrets.clone(),
+            log: self.log,
+            ..Self::default()
+        }
+    }
 }
 
 impl fmt::Debug for OpenRequest {
@@ -237,6 +270,11 @@ impl fmt::Debug for Grants {
         f.debug_struct("Grants")
             .field("directory", &self.directory.is_some())
             .field("stderr", &self.stderr)
+            .field("log", &self.log)
+            .field("environment", &self.environment.len())
+            .field("secrets", &self.secrets)
+            .field("tcp", &self.tcp)
+            .field("http", &self.http)
             .finish()
     }
 }
@@ -258,6 +296,42 @@ pub struct Description {
     pub dedup_window: Option<Duration>,
     /// How old a record the receiver still takes.
     pub acceptance_window: Option<Duration>,
+    /// What it needs beside its settings. Nothing of it is granted by being asked for.
+    pub asks: Vec<Ask>,
+}
+
+/// A grant that a plugin proposes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Ask {
+    /// What it needs.
+    #[serde(flatten)]
+    pub need: Need,
+    /// Whether it can do nothing without.
+    pub required: bool,
+    /// What for, in its words.
+    pub reason: String,
+}
+
+/// Something outside of a plugin's sandbox. A text that begins with `/` is a JSON Pointer (RFC 6901)
+/// into its settings.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "need", content = "which", rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Need {
+    /// Its data directory.
+    Directory,
+    /// HTTP requests to the origin of this URL.
+    Http(String),
+    /// TCP connections to `host:port`.
+    Tcp(String),
+    /// The secret of this name.
+    Secret(String),
+    /// The environment variable of this name.
+    Environment(String),
+    /// The process's own standard error.
+    Stderr,
+    /// As many log lines as it likes.
+    Log,
 }
 
 /// When a record counts as delivered.
@@ -393,6 +467,16 @@ pub enum PluginError {
         /// Name of the instance.
         name: String,
         /// In the plugin's words.
+        reason: String,
+    },
+    /// What the instance is granted can't be given to it.
+    #[error("sink `{name}` can't be given its grants: {reason}")]
+    Ungrantable {
+        /// The plugin.
+        plugin: PluginName,
+        /// Name of the instance.
+        name: String,
+        /// What is wrong with them.
         reason: String,
     },
     /// It trapped: what it was doing is lost, and its instance is gone.

@@ -47,6 +47,7 @@ impl Sink {
             version: self.site.actor.version(),
             state: self.state.get(),
             lanes: self.lanes.iter().filter_map(|lane| lane.ledger(&self.name)).collect(),
+            limits: self.site.request.reached.nonzero(),
         }
     }
 }

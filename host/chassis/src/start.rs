@@ -8,15 +8,20 @@ use wasink_journal::{Directory, Durability, Log, LogOptions, Recovered, Writer};
 use wasink_record::{IdSource, Stream, Timestamp};
 
 use crate::chassis::{Chassis, Door, KnownLog, Parts};
-use crate::config::{Config, ConfigErrors, OnOpenFailure, PluginName, SinkConfig, check_settings};
+use crate::config::{
+    Config, ConfigErrors, Credential, GrantsConfig, OnOpenFailure, PluginName, SecretConfig,
+    SinkConfig, check_asks, check_settings,
+};
 use crate::delivery::Charge;
 use crate::directory::open_private;
 use crate::error::{OpenError, SinkProblem};
 use crate::intake::{self, Intake};
+use crate::limits::LimitCounts;
 use crate::logger::{Level, Line};
 use crate::plugin::{
     Demands, Description, Grants, OpenRequest, Origin, Plugin, PluginError, SinkPlugin,
 };
+use crate::secret::Secret;
 use crate::sink::{OpenedPlugin, Sink, lanes, start_sink};
 use crate::swap::{Reports, Swaps, Versions};
 
@@ -104,7 +109,9 @@ fn check_names(config: &Config, parts: &Parts) -> Result<(), OpenError> {
 fn check_sink(sink: &SinkConfig, parts: &Parts) -> Result<(), SinkProblem> {
     let loaded = parts.plugins.load(&sink.plugin, &Origin::Directory, &demands([sink]));
     let plugin = loaded.map_err(|error| SinkProblem::plugin(sink, error))?;
-    check_description(sink, &plugin.description())
+    check_description(sink, &plugin.description())?;
+    credentials(sink).map(drop)?;
+    secrets(sink, &sink.grants.secrets).map(drop)
 }
 
 /// Whether a plugin that describes itself so takes the sink's streams and accepts its settings.
@@ -120,7 +127,7 @@ pub(crate) fn check_description(
     if let Some(schema) = &description.settings_schema {
         check_settings(schema, sink).or_else(ConfigErrors::check).map_err(SinkProblem::Settings)?;
     }
-    Ok(())
+    check_asks(&description.asks, sink).or_else(ConfigErrors::check).map_err(SinkProblem::Settings)
 }
 
 /// What these sinks ask of the bytes of their plugin.
@@ -223,30 +230,71 @@ fn open_at<'a>(
     let mut loaded: Option<Arc<dyn Plugin>> = None;
     let open = |sink: &&'a SinkConfig| {
         let mut request = request(config, sink, parts, epoch);
-        let result = open_private(&sink.directory)
-            .map_err(|error| SinkProblem::directory(sink, error))
-            .and_then(|directory| {
-                request.grants.directory = Some(Arc::new(directory));
-                let plugin = match &loaded {
-                    Some(plugin) => plugin.clone(),
-                    None => {
-                        let demands = demands(sinks.iter().copied());
-                        let plugin = parts.plugins.load(&sink.plugin, origin, &demands);
-                        plugin.map_err(|error| SinkProblem::plugin(sink, error))?
-                    }
-                };
-                loaded = Some(plugin.clone());
-                check_description(sink, &plugin.description())?;
-                let charge = Charge { plugin: plugin.clone(), request: request.clone() };
-                let opened = charge.open().map_err(|error| SinkProblem::plugin(sink, error))?;
-                Ok((plugin, opened))
-            });
+        let result = grants(sink).and_then(|grants| {
+            request.grants = grants;
+            let plugin = match &loaded {
+                Some(plugin) => plugin.clone(),
+                None => {
+                    let demands = demands(sinks.iter().copied());
+                    let plugin = parts.plugins.load(&sink.plugin, origin, &demands);
+                    plugin.map_err(|error| SinkProblem::plugin(sink, error))?
+                }
+            };
+            loaded = Some(plugin.clone());
+            check_description(sink, &plugin.description())?;
+            let charge = Charge { plugin: plugin.clone(), request: request.clone() };
+            let opened = charge.open().map_err(|error| SinkProblem::plugin(sink, error))?;
+            Ok((plugin, opened))
+        });
         Opened { config: sink, request, result }
     };
     sinks.iter().map(open).collect()
 }
 
-/// What a sink's plugin is opened with, but for its directory.
+/// What a sink's plugin may reach, opened and read.
+fn grants(sink: &SinkConfig) -> Result<Grants, SinkProblem> {
+    let GrantsConfig { directory, stderr, log, environment, tcp, http, .. } = &sink.grants;
+    let directory = directory.as_ref().map(|path| {
+        let problem = |error| SinkProblem::directory(sink, path, error);
+        open_private(path).map(Arc::new).map_err(problem)
+    });
+    let variable = |name: &String| Some((name.clone(), std::env::var(name).ok()?));
+    Ok(Grants {
+        directory: directory.transpose()?,
+        stderr: *stderr,
+        log: *log,
+        environment: environment.iter().filter_map(variable).collect(),
+        secrets: secrets(sink, &sink.grants.secrets)?,
+        credentials: credentials(sink)?,
+        tcp: tcp.clone(),
+        http: http.clone(),
+    })
+}
+
+/// Secrets of a sink, each read once, so that one that can't be read is told of at once.
+fn secrets<'a>(
+    sink: &SinkConfig,
+    secrets: impl IntoIterator<Item = &'a SecretConfig>,
+) -> Result<Vec<Secret>, SinkProblem> {
+    let problem = |source| SinkProblem::Secret { sink: sink.name.clone(), source };
+    let secrets = secrets.into_iter().map(|config| {
+        let secret = Secret::new(config.clone());
+        secret.get().map_err(problem)?;
+        Ok(secret)
+    });
+    secrets.collect()
+}
+
+/// The secrets that are put on a sink's requests.
+fn credentials(sink: &SinkConfig) -> Result<Vec<Secret>, SinkProblem> {
+    let named = sink.grants.http.iter().flat_map(|grant| {
+        let credential = grant.credential.as_ref().map(Credential::secret);
+        credential.into_iter().chain(&grant.signature)
+    });
+    secrets(sink, named)
+}
+
+/// What a sink's plugin is opened with, but for what it is granted.
 fn request(config: &Config, sink: &SinkConfig, parts: &Parts, epoch: &str) -> OpenRequest {
     OpenRequest {
         plugin: sink.plugin.clone(),
@@ -255,7 +303,9 @@ fn request(config: &Config, sink: &SinkConfig, parts: &Parts, epoch: &str) -> Op
         epoch: epoch.to_owned(),
         settings: serde_json::Value::Object(sink.settings.clone()).to_string(),
         timeout: sink.timeout,
-        grants: Grants { directory: None, stderr: sink.stderr() },
+        grants: Grants::default(),
+        limits: sink.limits,
+        reached: LimitCounts::new(&sink.name, parts.hooks.clone()),
         logger: parts.logger.clone(),
     }
 }
@@ -326,9 +376,7 @@ pub(crate) fn prepare(
     };
     check_description(sink, &plugin.description())?;
     let mut request = request(config, sink, parts, epoch);
-    let directory = open_private(&sink.directory);
-    let directory = directory.map_err(|error| SinkProblem::directory(sink, error))?;
-    request.grants.directory = Some(Arc::new(directory));
+    request.grants = grants(sink)?;
     Ok(Charge { plugin, request })
 }
 

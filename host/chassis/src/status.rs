@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use serde::Serialize;
 
 use crate::ledger::{LaneLedger, StreamLedger};
+use crate::limits::LimitsReached;
 use crate::plugin::PluginVersion;
 
 /// How a sink is doing.
@@ -121,4 +122,6 @@ pub struct SinkStatus {
     pub state: SinkState,
     /// What became of the records, a stream each.
     pub lanes: Vec<LaneLedger>,
+    /// How often its plugin came up against each limit since the start.
+    pub limits: LimitsReached,
 }

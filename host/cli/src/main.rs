@@ -10,6 +10,7 @@ mod exit;
 mod flags;
 mod input;
 mod out;
+mod process;
 mod screen;
 mod show;
 mod signals;

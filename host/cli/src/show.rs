@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use wasink::config::SinkConfig;
-use wasink::plugin::{Acknowledges, PluginError};
+use wasink::config::{Asked, SinkConfig};
+use wasink::plugin::{Acknowledges, Need, PluginError};
 use wasink::{PluginFile, PluginReport, PluginSource, SinkState, SinkStatus, Status};
 
 use crate::exit::Exit;
@@ -144,7 +144,7 @@ impl Summary<'_> {
             return None;
         }
         let path = sink.settings.get("path").and_then(Value::as_str).unwrap_or("ledger.jsonl");
-        Some(sink.directory.join(path).display().to_string())
+        Some(sink.grants.directory.as_ref()?.join(path).display().to_string())
     }
 
     pub(crate) fn json(&self, exit: Exit) -> Value {
@@ -198,7 +198,7 @@ fn source(source: &PluginSource) -> String {
 }
 
 /// All that is known of a plugin.
-pub(crate) fn plugin_report(report: &PluginReport) -> String {
+pub(crate) fn plugin_report(report: &PluginReport, sinks: &[(&SinkConfig, Vec<Asked>)]) -> String {
     let mut text = String::new();
     let mut line = |key: &str, value: &str| {
         text.push_str(&format!("{key:18} {}\n", printable(value)));
@@ -227,7 +227,27 @@ pub(crate) fn plugin_report(report: &PluginReport) -> String {
         line("acceptance window", &window(about.acceptance_window));
     }
     for (index, import) in report.inspection.imports.iter().enumerate() {
-        line(if index == 0 { "imports" } else { "" }, import);
+        let grant = grant_for(import).map_or(String::new(), |grant| format!("  ({grant})"));
+        line(if index == 0 { "imports" } else { "" }, &format!("{import}{grant}"));
+    }
+    let asks = report.description.as_ref().map_or(&[][..], |about| &about.asks);
+    if asks.is_empty() {
+        line("asks for", "nothing");
+    }
+    for (index, ask) in asks.iter().enumerate() {
+        let must = if ask.required { "required" } else { "optional" };
+        let text = format!("{}: {} ({must})", need(&ask.need), ask.reason);
+        line(if index == 0 { "asks for" } else { "" }, &text);
+    }
+    for (sink, asked) in sinks {
+        line("sink", &sink.name);
+        for asked in asked {
+            let state = match &asked.write {
+                None => "granted".to_owned(),
+                Some(write) => format!("not granted; `{write}` in its `grants` grants it"),
+            };
+            line("", &format!("{}: {state}", asked.what));
+        }
     }
     let schema = report.description.as_ref().and_then(|about| about.settings_schema.as_ref());
     match schema {
@@ -235,6 +255,37 @@ pub(crate) fn plugin_report(report: &PluginReport) -> String {
         None => line("settings schema", "none"),
     }
     text
+}
+
+/// The key of the grants without which an interface is there, but leads nowhere.
+fn grant_for(import: &str) -> Option<&'static str> {
+    let grants = [
+        ("wasi:filesystem/", "grants.directory"),
+        ("wasi:http/outgoing-handler", "grants.http"),
+        ("wasi:sockets/tcp@", "grants.tcp"),
+        ("wasi:sockets/ip-name-lookup", "grants.tcp"),
+        ("wasi:cli/environment", "grants.environment"),
+        ("wasink:plugin/secrets", "grants.secrets"),
+    ];
+    grants.into_iter().find(|(name, _)| import.starts_with(name)).map(|(_, grant)| grant)
+}
+
+/// What a plugin asks for, before its settings are known.
+fn need(need: &Need) -> String {
+    let of = |what: &str, text: &str| match text.strip_prefix('/') {
+        Some(_) => format!("{what} (in its setting {text})"),
+        None => format!("{what} {text}"),
+    };
+    match need {
+        Need::Directory => "a data directory".to_owned(),
+        Need::Http(url) => of("requests to", url),
+        Need::Tcp(target) => of("connections to", target),
+        Need::Secret(name) => of("the secret", name),
+        Need::Environment(name) => of("the variable", name),
+        Need::Stderr => "the standard error".to_owned(),
+        Need::Log => "as many log lines as it likes".to_owned(),
+        _ => "something that this version does not know".to_owned(),
+    }
 }
 
 #[cfg(test)]

@@ -58,6 +58,9 @@ pub use wasink_chassis::{
 
 /// What an embedder may want to be told at once.
 pub use wasink_chassis::hooks;
+
+/// How much plugins may use, and how often they came up against it.
+pub use wasink_chassis::limits;
 pub use wasink_wasm::{
     CONTRACT_VERSION, Inspection, Limits, PluginFile, PluginReport, PluginSource,
 };
@@ -98,7 +101,7 @@ impl Chassis {
         logger: Arc<dyn Logger>,
         hooks: Arc<dyn hooks::Hooks>,
     ) -> Result<Self, Error> {
-        let plugins = plugins(config, logger.clone())?;
+        let plugins = hooked_plugins(config, logger.clone(), hooks.clone())?;
         let parts = Parts { logger, hooks, ..Parts::new(Arc::new(plugins)) };
         Ok(Self { chassis: wasink_chassis::Chassis::open(config, &parts)? })
     }
@@ -135,13 +138,23 @@ pub fn load(sources: &config::Sources) -> Result<Config, config::ConfigErrors> {
 ///
 /// Where that directory can't be used, or wasmtime does not run on this machine.
 pub fn plugins(config: &Config, logger: Arc<dyn Logger>) -> Result<WasmPlugins, Error> {
+    hooked_plugins(config, logger, Arc::new(hooks::NoHooks))
+}
+
+fn hooked_plugins(
+    config: &Config,
+    logger: Arc<dyn Logger>,
+    hooks: Arc<dyn hooks::Hooks>,
+) -> Result<WasmPlugins, Error> {
     Ok(WasmPlugins::new(Options {
         directories: config.plugin_dirs.clone(),
         bundled: BUNDLED.to_vec(),
         cache: Some(config.data_dir.join("cache")),
         store: Some(config.versions_dir()),
         keys: config.plugin_keys.clone(),
+        limits: config.limits,
         logger: Some(logger),
+        hooks: Some(hooks),
         ..Options::default()
     })?)
 }

@@ -5,6 +5,7 @@ wasmtime::component::bindgen!({
     world: "sink-plugin",
     imports: {
         "wasink:plugin/batches.[method]batch.write-to": async | trappable,
+        "wasink:plugin/secrets.get": async | trappable,
         default: trappable,
     },
     exports: { default: async },

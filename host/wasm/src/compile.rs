@@ -8,12 +8,13 @@ use wasink_chassis::plugin::{Description, PluginError, PluginVersion};
 use wasmtime::component::{Component, Linker};
 
 use crate::bindings::SinkPluginPre;
-use crate::bindings::wasink::plugin::{batches, lifecycle, log, records};
+use crate::bindings::wasink::plugin::{batches, lifecycle, log, records, secrets};
 use crate::engine::Engine;
 use crate::files;
 use crate::find::PluginSource;
 use crate::host::{Host, HostState};
 use crate::inspect::{Inspection, World};
+use crate::net;
 use crate::signature::Signature;
 
 /// A component that has been read, checked, compiled and linked.
@@ -52,11 +53,14 @@ pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<HostState>> {
     let mut linker = Linker::new(&engine.wasmtime);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     files::add_to_linker(&mut linker)?;
+    net::add_to_linker(&mut linker)?;
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
     // One by one: the world's own function would ask us to implement WASI as well.
     records::add_to_linker::<_, Host>(&mut linker, |state| state)?;
     lifecycle::add_to_linker::<_, Host>(&mut linker, |state| state)?;
     batches::add_to_linker::<_, Host>(&mut linker, |state| state)?;
     log::add_to_linker::<_, Host>(&mut linker, |state| state)?;
+    secrets::add_to_linker::<_, Host>(&mut linker, |state| state)?;
     Ok(linker)
 }
 

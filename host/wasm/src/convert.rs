@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use wasink_chassis::plugin::{Acknowledges, Description, Exception, Failure, Outcome};
+use wasink_chassis::plugin::{Acknowledges, Ask, Description, Exception, Failure, Need, Outcome};
 use wasink_journal::{Batch, DictionaryColumn, Unreadable, UsageColumns};
 use wasink_record::{
     CloudEvent, ControlEvent, Entry, ExtensionValue, Kind, Reason, Record, Stamped, Status, Stream,
@@ -15,7 +15,10 @@ use crate::bindings::wasink::plugin::batches::{
     DictionaryColumn as WitDictionary, UsageColumns as WitColumns, WrongStream,
 };
 use crate::bindings::wasink::plugin::{lifecycle, records as wit};
-use crate::limits::{Limits, cut};
+use crate::words::Words;
+
+/// Nobody reads more.
+const MOST_ASKS: usize = 100;
 
 pub(crate) fn stream(stream: Stream) -> wit::Stream {
     match stream {
@@ -216,10 +219,7 @@ fn owned(text: Option<&str>) -> Option<String> {
 }
 
 /// What a plugin tells about itself; an error says what of it can't be so.
-pub(crate) fn description(
-    given: about::Description,
-    limits: &Limits,
-) -> Result<Description, String> {
+pub(crate) fn description(given: about::Description, words: &Words) -> Result<Description, String> {
     let schema = given
         .settings_schema
         .map(|text| {
@@ -231,9 +231,13 @@ pub(crate) fn description(
     let mut streams: Vec<_> = given.streams.into_iter().map(host_stream).collect();
     streams.sort_unstable();
     streams.dedup();
+    if given.asks.len() > MOST_ASKS {
+        return Err(format!("it asks for more than {MOST_ASKS} grants"));
+    }
+    let asks = given.asks.into_iter().map(|given| ask(given, words)).collect();
     Ok(Description {
-        version: cut(given.version, limits.text_bytes),
-        summary: cut(given.summary, limits.text_bytes),
+        version: words.text(given.version),
+        summary: words.text(given.summary),
         streams,
         settings_schema: schema,
         acknowledges: match given.acknowledges {
@@ -242,14 +246,28 @@ pub(crate) fn description(
         },
         dedup_window: given.dedup_window.map(Duration::from_secs),
         acceptance_window: given.acceptance_window.map(Duration::from_secs),
+        asks,
     })
 }
 
-pub(crate) fn failure(given: lifecycle::Failure, limits: &Limits) -> Failure {
+fn ask(given: about::Ask, words: &Words) -> Ask {
+    let need = match given.need {
+        about::Need::Directory => Need::Directory,
+        about::Need::Http(url) => Need::Http(words.text(url)),
+        about::Need::Tcp(target) => Need::Tcp(words.text(target)),
+        about::Need::Secret(name) => Need::Secret(words.text(name)),
+        about::Need::Environment(name) => Need::Environment(words.text(name)),
+        about::Need::Stderr => Need::Stderr,
+        about::Need::Log => Need::Log,
+    };
+    Ask { need, required: given.required, reason: words.text(given.reason) }
+}
+
+pub(crate) fn failure(given: lifecycle::Failure, words: &Words) -> Failure {
     match given {
         lifecycle::Failure::Retry(after) => Failure::Retry(after.map(wait)),
-        lifecycle::Failure::Rejected(reason) => Failure::Rejected(cut(reason, limits.text_bytes)),
-        lifecycle::Failure::Broken(reason) => Failure::Broken(cut(reason, limits.text_bytes)),
+        lifecycle::Failure::Rejected(reason) => Failure::Rejected(words.text(reason)),
+        lifecycle::Failure::Broken(reason) => Failure::Broken(words.text(reason)),
     }
 }
 
@@ -258,7 +276,7 @@ pub(crate) fn failure(given: lifecycle::Failure, limits: &Limits) -> Failure {
 pub(crate) fn exceptions(
     given: Vec<sink::Exception>,
     len: usize,
-    limits: &Limits,
+    words: &Words,
 ) -> Result<Vec<Exception>, Failure> {
     let mut seen = HashSet::with_capacity(given.len());
     let mut exceptions = Vec::with_capacity(given.len().min(len));
@@ -273,7 +291,7 @@ pub(crate) fn exceptions(
         let outcome = match outcome {
             sink::Outcome::Duplicate => Outcome::Duplicate,
             sink::Outcome::Retry(after) => Outcome::Retry(after.map(wait)),
-            sink::Outcome::Rejected(reason) => Outcome::Rejected(cut(reason, limits.text_bytes)),
+            sink::Outcome::Rejected(reason) => Outcome::Rejected(words.text(reason)),
             sink::Outcome::Expired => Outcome::Expired,
         };
         exceptions.push(Exception { index: index as usize, outcome });

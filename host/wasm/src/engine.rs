@@ -27,7 +27,7 @@ pub(crate) struct Engine {
     timers: Arc<Timers>,
 }
 
-/// Only its timers are used: guests run on the threads of their callers.
+/// Its timers and its connections: guests run on the threads of their callers.
 struct Timers(Option<Runtime>);
 
 impl Drop for Timers {
@@ -48,6 +48,10 @@ impl Engine {
             .epoch_interruption(true)
             // The contract has no asynchronous functions, and without them a call costs a third.
             .concurrency_support(false)
+            // The same plugin gives the same results on every machine.
+            .relaxed_simd_deterministic(true)
+            // Nobody needs more than 4 GiB, and without it bounds cost nothing.
+            .wasm_memory64(false)
             .cache(cache.map(open_cache).transpose()?);
         let wasmtime = wasmtime::Engine::new(&config)
             .map_err(|error| EngineError::Runtime(format!("{error:#}")))?;
@@ -60,7 +64,7 @@ impl Engine {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("wasink-timers")
-            .enable_time()
+            .enable_all()
             .build()
             .map_err(EngineError::Thread)?;
         let clock = Arc::new(ClockOwner(clock));

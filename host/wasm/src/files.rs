@@ -8,23 +8,27 @@ use std::io;
 use std::sync::Arc;
 
 use cap_std::fs::{Dir, DirBuilder, OpenOptions};
-use wasmtime::component::{Linker, Resource};
-use wasmtime_wasi::filesystem::{self, Descriptor};
-use wasmtime_wasi::p2::FsError;
+use wasmtime::component::{Linker, LinkerInstance, Resource};
+use wasmtime_wasi::filesystem::{self, Descriptor, WasiFilesystemView as _};
 use wasmtime_wasi::p2::bindings::filesystem::types::{
     DescriptorFlags, ErrorCode, HostDescriptor, OpenFlags, PathFlags,
 };
+use wasmtime_wasi::p2::{DynOutputStream, FsError};
 use wasmtime_wasi::{FsPerms, OpenMode};
 
 use crate::bindings::wasink::plugin::batches::AppendError;
 use crate::host::HostState;
+use crate::quota::{ENTRY, Metered, Quota};
 
 /// Where a plugin sees its data directory.
 const DATA: &str = "/data";
 
 /// The directory that an instance was granted.
-#[derive(Debug, Clone)]
-pub(crate) struct Preopen(pub(crate) Arc<Dir>);
+#[derive(Clone)]
+pub(crate) struct DataDirectory {
+    pub(crate) directory: Arc<Dir>,
+    pub(crate) quota: Arc<Quota>,
+}
 
 /// Puts our functions in the place of wasmtime's. To be called after those are there.
 pub(crate) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
@@ -59,12 +63,115 @@ pub(crate) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<
             })
         },
     )?;
+    add_growing(&mut types)?;
     linker.allow_shadowing(false);
     Ok(())
 }
 
+/// The functions by which a directory grows: wasmtime's, once there is room.
+fn add_growing(types: &mut LinkerInstance<'_, HostState>) -> wasmtime::Result<()> {
+    types.func_wrap_async(
+        "[method]descriptor.write",
+        |mut store, (file, bytes, offset): (Resource<Descriptor>, Vec<u8>, u64)| {
+            Box::new(async move {
+                let state: &mut HostState = store.data_mut();
+                let written = async {
+                    take(state, bytes.len() as u64)?;
+                    HostDescriptor::write(&mut state.filesystem(), file, bytes, offset).await
+                };
+                Ok((answer(written.await)?,))
+            })
+        },
+    )?;
+    types.func_wrap(
+        "[method]descriptor.write-via-stream",
+        |mut store, (file, offset): (Resource<Descriptor>, u64)| {
+            let state: &mut HostState = store.data_mut();
+            let stream = HostDescriptor::write_via_stream(&mut state.filesystem(), file, offset);
+            Ok((answer(metered(state, stream))?,))
+        },
+    )?;
+    types.func_wrap(
+        "[method]descriptor.append-via-stream",
+        |mut store, (file,): (Resource<Descriptor>,)| {
+            let state: &mut HostState = store.data_mut();
+            let stream = HostDescriptor::append_via_stream(&mut state.filesystem(), file);
+            Ok((answer(metered(state, stream))?,))
+        },
+    )?;
+    types.func_wrap_async(
+        "[method]descriptor.set-size",
+        |mut store, (file, size): (Resource<Descriptor>, u64)| {
+            Box::new(async move {
+                let state: &mut HostState = store.data_mut();
+                let set = async {
+                    let old = match state.table.get(&file)? {
+                        Descriptor::File(file) => file.file.metadata().map_or(0, |old| old.len()),
+                        Descriptor::Dir(_) => 0,
+                    };
+                    take(state, size.saturating_sub(old))?;
+                    HostDescriptor::set_size(&mut state.filesystem(), file, size).await
+                };
+                Ok((answer(set.await)?,))
+            })
+        },
+    )?;
+    types.func_wrap_async(
+        "[method]descriptor.symlink-at",
+        |mut store, (directory, old, new): (Resource<Descriptor>, String, String)| {
+            Box::new(async move {
+                let state: &mut HostState = store.data_mut();
+                let made = async {
+                    take(state, ENTRY)?;
+                    HostDescriptor::symlink_at(&mut state.filesystem(), directory, old, new).await
+                };
+                Ok((answer(made.await)?,))
+            })
+        },
+    )?;
+    types.func_wrap_async(
+        "[method]descriptor.link-at",
+        |mut store,
+         (directory, flags, old, to, new): (
+            Resource<Descriptor>,
+            PathFlags,
+            String,
+            Resource<Descriptor>,
+            String,
+        )| {
+            Box::new(async move {
+                let state: &mut HostState = store.data_mut();
+                let made = async {
+                    take(state, ENTRY)?;
+                    let mut view = state.filesystem();
+                    HostDescriptor::link_at(&mut view, directory, flags, old, to, new).await
+                };
+                Ok((answer(made.await)?,))
+            })
+        },
+    )
+}
+
+/// Takes room in the data directory.
+fn take(state: &HostState, bytes: u64) -> Result<(), FsError> {
+    let Some(data) = &state.data else { return Ok(()) };
+    data.quota.take(bytes).map_err(|error| ErrorCode::from(error).into())
+}
+
+/// A stream into a file that takes room before it writes.
+fn metered(
+    state: &mut HostState,
+    stream: Result<Resource<DynOutputStream>, FsError>,
+) -> Result<Resource<DynOutputStream>, FsError> {
+    let stream = stream?;
+    let Some(DataDirectory { quota, .. }) = state.data.clone() else { return Ok(stream) };
+    let inner = state.table.delete(stream)?;
+    let metered: DynOutputStream = Box::new(Metered { inner, quota });
+    Ok(state.table.push(metered)?)
+}
+
 fn preopens(state: &mut HostState) -> wasmtime::Result<Vec<(Resource<Descriptor>, String)>> {
-    let Some(Preopen(directory)) = &state.preopen else { return Ok(Vec::new()) };
+    let Some(DataDirectory { directory, .. }) = &state.data else { return Ok(Vec::new()) };
     let directory = directory.try_clone()?.into_std_file();
     let directory = filesystem::Dir::new(directory, FsPerms::ReadWrite, OpenMode::READ, true);
     let handle = state.table.push(Descriptor::Dir(directory))?;
@@ -95,8 +202,16 @@ async fn open_at(
             Err(Creation::NotDone) => {}
         }
     }
-    let mut view = filesystem::WasiFilesystemView::filesystem(state);
-    HostDescriptor::open_at(&mut view, directory, path_flags, path, open_flags, flags).await
+    let mut view = state.filesystem();
+    let opened =
+        HostDescriptor::open_at(&mut view, directory, path_flags, path, open_flags, flags).await?;
+    if let (Some(DataDirectory { quota, .. }), Descriptor::File(file)) =
+        (&state.data, state.table.get(&opened)?)
+        && file.open_mode.contains(OpenMode::WRITE)
+    {
+        quota.opened(&file.file);
+    }
+    Ok(opened)
 }
 
 enum Creation {
@@ -114,6 +229,10 @@ fn create_file(
     path: &str,
 ) -> Result<(), Creation> {
     let directory = writable(state, directory).map_err(Creation::Refused)?;
+    if directory.symlink_metadata(path).is_ok() {
+        return Err(Creation::Taken);
+    }
+    take(state, ENTRY).map_err(Creation::Refused)?;
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
@@ -133,6 +252,7 @@ fn create_directory_at(
     path: &str,
 ) -> Result<(), FsError> {
     let directory = writable(state, directory)?;
+    take(state, ENTRY)?;
     let builder = {
         #[cfg_attr(not(unix), expect(unused_mut, reason = "only unix has modes"))]
         let mut builder = DirBuilder::new();
@@ -167,7 +287,12 @@ fn answer<T>(result: Result<T, FsError>) -> wasmtime::Result<Result<T, ErrorCode
 ///
 /// Linux appends what one call takes as a whole, at the end as it is at that moment, whatever other
 /// processes do. A short write (a full disk, a signal) is gone on with; an error says how far it got.
-pub(crate) fn append(descriptor: &Descriptor, bytes: &[u8], skip: u64) -> Result<u64, AppendError> {
+pub(crate) fn append(
+    descriptor: &Descriptor,
+    bytes: &[u8],
+    skip: u64,
+    quota: Option<&Quota>,
+) -> Result<u64, AppendError> {
     let length = bytes.len() as u64;
     let fail = |written: u64, code: ErrorCode| Err(AppendError { written, code });
     let file = match descriptor {
@@ -180,6 +305,9 @@ pub(crate) fn append(descriptor: &Descriptor, bytes: &[u8], skip: u64) -> Result
     let mut written = usize::try_from(skip).unwrap_or(usize::MAX);
     if written > bytes.len() {
         return fail(skip, ErrorCode::Invalid);
+    }
+    if let Some(Err(error)) = quota.map(|quota| quota.take(length - skip)) {
+        return fail(skip, error.into());
     }
     while let Some(rest) = bytes.get(written..)
         && !rest.is_empty()

@@ -3,13 +3,16 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use wasink_chassis::logger::{Level, Line, Logger, Value};
+use wasink_chassis::Secret;
+use wasink_chassis::limits::{LimitCounts, Limits};
+use wasink_chassis::logger::{Level, Logger, Value};
+use wasink_chassis::plugin::Grants;
 use wasink_journal::{Batch, Encoding};
 use wasmtime::component::{HasData, Resource, ResourceTable};
-use wasmtime::{StoreLimits, StoreLimitsBuilder};
 use wasmtime_wasi::filesystem::Descriptor;
 use wasmtime_wasi::p2::{DynOutputStream, StreamError};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use crate::bindings::wasink::plugin::batches::{
     self, AppendError, Encoding as WitEncoding, UsageColumns, WrongStream,
@@ -17,63 +20,119 @@ use crate::bindings::wasink::plugin::batches::{
 use crate::bindings::wasink::plugin::log::{self, Level as WitLevel, Value as WitValue};
 use crate::bindings::wasink::plugin::{lifecycle, records};
 use crate::convert;
-use crate::files::{self, Preopen};
-use crate::limits::{Limits, cut};
+use crate::files::{self, DataDirectory};
+use crate::memory::Bounds;
+use crate::net::{Http, Outlets, Resolve, Tcp};
+use crate::quota::Quota;
 use crate::stderr::{ProcessStderr, Tail};
+use crate::still::still;
+use crate::words::Words;
 
 /// A batch that is lent to a guest.
 #[expect(unreachable_pub, reason = "the generated bindings re-export it as public")]
 pub type BatchHandle = Arc<Batch>;
 
+/// What an instance is made with: what stays when it is lost and another takes its place.
+#[derive(Clone)]
+pub(crate) struct Surroundings {
+    pub(crate) grants: Grants,
+    pub(crate) limits: Limits,
+    pub(crate) reached: LimitCounts,
+    pub(crate) words: Words,
+    pub(crate) outlets: Arc<Outlets>,
+    pub(crate) tcp: Arc<Tcp>,
+}
+
+impl Surroundings {
+    /// For a sink or a plugin of this name.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with a grant, for the operator.
+    pub(crate) fn new(
+        name: &str,
+        logger: Arc<dyn Logger>,
+        grants: Grants,
+        limits: Limits,
+        reached: LimitCounts,
+        resolver: &Arc<dyn Resolve>,
+    ) -> Result<Self, String> {
+        let words = Words::new(name.into(), logger, limits, reached.clone(), grants.log);
+        let outlets = Outlets::new(&grants, limits, reached.clone(), words.clone(), resolver)?;
+        let tcp = Tcp::new(grants.tcp.clone(), resolver.clone(), words.clone());
+        Ok(Self { grants, limits, reached, words, outlets, tcp })
+    }
+}
+
 /// What the host keeps for one instance.
 pub(crate) struct HostState {
     wasi: WasiCtx,
+    http: WasiHttpCtx,
+    hooks: Http,
     pub(crate) table: ResourceTable,
-    pub(crate) preopen: Option<Preopen>,
-    pub(crate) memory: StoreLimits,
-    limits: Limits,
-    sink: Arc<str>,
-    logger: Arc<dyn Logger>,
+    pub(crate) data: Option<DataDirectory>,
+    pub(crate) bounds: Bounds,
+    pub(crate) tcp: Arc<Tcp>,
+    pub(crate) secrets: Vec<Secret>,
+    pub(crate) words: Words,
     pub(crate) tail: Tail,
     /// When the guest was last seen computing.
     pub(crate) last_yield: Option<Instant>,
 }
 
 impl HostState {
-    pub(crate) fn new(
-        sink: Arc<str>,
-        logger: Arc<dyn Logger>,
-        preopen: Option<Preopen>,
-        stderr: bool,
-        limits: Limits,
-    ) -> Self {
-        let tail = Tail::new(sink.clone(), logger.clone());
+    /// For an instance that is to be opened.
+    pub(crate) fn new(around: &Surroundings) -> Self {
+        Self::with(around, |_| {})
+    }
+
+    /// For an instance that is only asked to describe itself.
+    pub(crate) fn describing(around: &Surroundings) -> Self {
+        Self::with(around, still)
+    }
+
+    fn with(around: &Surroundings, more: impl FnOnce(&mut WasiCtxBuilder)) -> Self {
+        let Surroundings { grants, limits, reached, words, outlets, tcp } = around;
+        let tail = Tail::new(words.clone());
         let mut wasi = WasiCtxBuilder::new();
         // File work is done on the instance's own thread: handing it to another costs more than
         // most of it takes.
-        wasi.allow_blocking_current_thread(true).stdout(tail.clone());
-        if stderr {
+        wasi.allow_blocking_current_thread(true).stdout(tail.clone()).envs(&grants.environment);
+        if grants.stderr {
             wasi.stderr(ProcessStderr);
         } else {
             wasi.stderr(tail.clone());
         }
-        let memory = StoreLimitsBuilder::new()
-            .memory_size(limits.memory_bytes)
-            .table_elements(limits.table_elements)
-            .instances(limits.instances)
-            .memories(limits.instances)
-            .tables(limits.instances)
-            .build();
+        if tcp.is_granted() {
+            let tcp = tcp.clone();
+            wasi.allow_tcp(true).socket_addr_check(move |address, used| tcp.check(address, used));
+        }
+        wasi.max_random_size(u64::try_from(limits.host_call_bytes).unwrap_or(u64::MAX));
+        more(&mut wasi);
+        let mut http = WasiHttpCtx::new();
+        http.set_field_size_limit(limits.http_header_bytes);
         let mut table = ResourceTable::new();
         table.set_max_capacity(limits.handles);
+        let data = grants.directory.clone().map(|directory| DataDirectory {
+            quota: Quota::new(
+                directory.clone(),
+                limits.directory_bytes,
+                reached.clone(),
+                words.sink().clone(),
+                words.logger().clone(),
+            ),
+            directory,
+        });
         Self {
             wasi: wasi.build(),
+            http,
+            hooks: Http(outlets.clone()),
             table,
-            preopen,
-            memory,
-            limits,
-            sink,
-            logger,
+            data,
+            bounds: Bounds::new(limits, reached.clone()),
+            tcp: tcp.clone(),
+            secrets: grants.secrets.clone(),
+            words: words.clone(),
             tail,
             last_yield: None,
         }
@@ -87,6 +146,12 @@ impl HostState {
 impl WasiView for HostState {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+impl WasiHttpView for HostState {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView { hooks: &mut self.hooks, table: &mut self.table, ctx: &mut self.http }
     }
 }
 
@@ -155,7 +220,8 @@ impl batches::HostBatch for HostState {
         to: Resource<Descriptor>,
     ) -> wasmtime::Result<Result<u64, AppendError>> {
         let bytes = self.batch(&batch)?.encode(host_encoding(encoding))?;
-        Ok(files::append(self.table.get(&to)?, &bytes, skip))
+        let quota = self.data.as_ref().map(|data| &*data.quota);
+        Ok(files::append(self.table.get(&to)?, &bytes, skip, quota))
     }
 
     fn entries(
@@ -225,28 +291,14 @@ impl log::Host for HostState {
             WitLevel::Warn => Level::Warn,
             WitLevel::Error => Level::Error,
         };
-        if !self.logger.enabled(level) {
-            return Ok(());
-        }
-        let max = self.limits.log_bytes;
         let value = |value| match value {
-            WitValue::Text(text) => Value::Text(cut(text, max)),
+            WitValue::Text(text) => Value::Text(text),
             WitValue::Signed(number) => Value::Signed(number),
             WitValue::Unsigned(number) => Value::Unsigned(number),
             WitValue::Boolean(truth) => Value::Boolean(truth),
         };
-        let fields: Vec<_> = fields
-            .into_iter()
-            .take(self.limits.log_fields)
-            .map(|(key, given)| (cut(key, max), value(given)))
-            .collect();
-        let message = cut(message, max);
-        self.logger.log(&Line {
-            level,
-            sink: Some(&self.sink),
-            message: &message,
-            fields: &fields,
-        });
+        let fields = fields.into_iter().map(|(key, given)| (key, value(given))).collect();
+        self.words.line(level, message, fields);
         Ok(())
     }
 }

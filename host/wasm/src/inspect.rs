@@ -9,11 +9,18 @@ use wasmparser::{Encoding, Parser, Payload};
 pub const CONTRACT_VERSION: &str = "0.1.0";
 
 /// Interfaces of these packages are given to every plugin.
-const GIVEN_PACKAGES: [&str; 6] =
-    ["wasi:cli", "wasi:clocks", "wasi:filesystem", "wasi:io", "wasi:random", "wasi:sockets"];
+const GIVEN_PACKAGES: [&str; 7] = [
+    "wasi:cli",
+    "wasi:clocks",
+    "wasi:filesystem",
+    "wasi:http",
+    "wasi:io",
+    "wasi:random",
+    "wasi:sockets",
+];
 
 /// Interfaces of the contract that are given to every plugin.
-const GIVEN_INTERFACES: [&str; 4] = ["batches", "lifecycle", "log", "records"];
+const GIVEN_INTERFACES: [&str; 5] = ["batches", "lifecycle", "log", "records", "secrets"];
 
 /// What a component can be used as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

@@ -6,12 +6,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
+use wasink_chassis::limits::{Limit, Limits};
 use wasink_chassis::plugin::{
     CallError, Captured, Description, Exception, Failure, Interrupter, OpenRequest, PluginError,
     PluginVersion, SinkPlugin,
 };
 use wasink_journal::Batch;
-use wasmtime::component::{ComponentNamedList, ComponentType, Lift, Lower, Resource, TypedFunc};
+use wasmtime::component::{
+    ComponentNamedList, ComponentType, Lift, Lower, Resource, ResourceTableError, TypedFunc,
+};
 use wasmtime::{AsContextMut as _, Store, UpdateDeadline};
 use wasmtime_wasi::I32Exit;
 
@@ -20,9 +23,11 @@ use crate::bindings::wasink::plugin::lifecycle::Context;
 use crate::compile::{Loaded, chain};
 use crate::convert;
 use crate::engine::{Engine, TICK};
-use crate::files::Preopen;
-use crate::host::HostState;
-use crate::limits::{Limits, cut};
+use crate::host::{HostState, Surroundings};
+use crate::net::Resolve;
+
+/// The name of the call that a plugin answers before it is opened.
+const DESCRIBE: &str = "describe";
 
 /// Ends calls from outside.
 #[derive(Default)]
@@ -65,21 +70,22 @@ impl Caller {
     }
 
     /// Puts words to the end of a call.
-    fn error(&self, ended: Ended, call: &'static str, state: &HostState) -> PluginError {
+    fn error(&self, ended: Ended, call: &'static str, state: &mut HostState) -> PluginError {
         let plugin = self.loaded.name.clone();
         match ended {
             Ended::Interrupted => PluginError::Interrupted { plugin, call },
             Ended::TimedOut => {
+                state.words.reached(if call == DESCRIBE { Limit::Describe } else { Limit::Call });
                 let recently = |at: Instant| at.elapsed() < 10 * TICK;
                 let computing = state.last_yield.is_some_and(recently);
-                let last_words = state.tail.words();
+                let last_words = state.tail.last_words();
                 PluginError::TimedOut { plugin, call, after: self.timeout, computing, last_words }
             }
             Ended::Trap(error) => PluginError::Trapped {
                 plugin,
                 call,
-                reason: reason(&error),
-                last_words: state.tail.words(),
+                reason: reason(&error, state),
+                last_words: state.tail.last_words(),
             },
         }
     }
@@ -87,7 +93,7 @@ impl Caller {
     /// A store for one instance, with everything it may use.
     fn store(&self, state: HostState, limits: &Limits) -> Store<HostState> {
         let mut store = Store::new(&self.engine.wasmtime, state);
-        store.limiter(|state| &mut state.memory);
+        store.limiter(|state| &mut state.bounds);
         store.set_max_component_handles(limits.handles);
         store.set_hostcall_fuel(limits.host_call_bytes);
         store.epoch_deadline_callback(|mut store| {
@@ -98,21 +104,45 @@ impl Caller {
     }
 }
 
-/// What the runtime says of a trap, without the frames.
-fn reason(error: &wasmtime::Error) -> String {
+/// What the runtime says of a trap, without the frames, and the limit that it came of.
+fn reason(error: &wasmtime::Error, state: &mut HostState) -> String {
     if let Some(I32Exit(status)) = error.downcast_ref() {
         return format!("it exited with status {status}");
     }
     let root = error.root_cause().to_string();
-    root.strip_prefix("wasm trap: ").unwrap_or(&root).to_owned()
+    let root = root.strip_prefix("wasm trap: ").unwrap_or(&root).to_owned();
+    let refused = state.bounds.take_refused();
+    let limit = refused.or_else(|| {
+        let limit = limit_of(error, &root)?;
+        state.words.reached(limit);
+        Some(limit)
+    });
+    match limit {
+        Some(limit) => format!("{root} (it came up against `limits.{}`)", limit.as_str()),
+        None => root,
+    }
 }
 
-/// Asks a component to describe itself, on an instance that has been granted nothing.
+/// The limit that wasmtime enforces by ending the guest.
+fn limit_of(error: &wasmtime::Error, root: &str) -> Option<Limit> {
+    if matches!(error.downcast_ref(), Some(ResourceTableError::Full)) {
+        return Some(Limit::Handles);
+    }
+    // Those have no type of their own.
+    let texts = [
+        ("fuel allocated for hostcalls", Limit::HostCall),
+        ("handle", Limit::Handles),
+        ("resource limit exceeded", Limit::Instances),
+    ];
+    texts.into_iter().find(|(text, _)| root.contains(text)).map(|(_, limit)| limit)
+}
+
+/// Asks a component to describe itself, on an instance that has been granted nothing, not even the
+/// time: what it tells comes of its bytes alone.
 pub(crate) fn describe(
     engine: &Engine,
     loaded: &Arc<Loaded>,
-    logger: Arc<dyn wasink_chassis::logger::Logger>,
-    limits: &Limits,
+    around: &Surroundings,
 ) -> Result<Arc<Description>, PluginError> {
     if let Some(description) = loaded.description.get() {
         return Ok(description.clone());
@@ -120,11 +150,10 @@ pub(crate) fn describe(
     let caller = Caller {
         engine: engine.clone(),
         loaded: loaded.clone(),
-        timeout: limits.describe_time,
+        timeout: around.limits.describe_time,
         stop: Arc::default(),
     };
-    let state = HostState::new(loaded.name.as_ref().into(), logger, None, false, *limits);
-    let mut store = caller.store(state, limits);
+    let mut store = caller.store(HostState::describing(around), &around.limits);
     store.set_epoch_deadline(1);
     let unusable = |reason: String| PluginError::Unusable {
         name: loaded.name.clone(),
@@ -141,8 +170,8 @@ pub(crate) fn describe(
         guest.wasink_plugin_about().call_describe(&mut store).await.map(Ok)
     });
     let description = answer
-        .map_err(|ended| caller.error(ended, "describe", store.data()))?
-        .and_then(|given| convert::description(given, limits))
+        .map_err(|ended| caller.error(ended, DESCRIBE, store.data_mut()))?
+        .and_then(|given| convert::description(given, &around.words))
         .map_err(unusable)?;
     Ok(loaded.description.get_or_init(|| Arc::new(description)).clone())
 }
@@ -152,7 +181,7 @@ pub(crate) struct Instance {
     caller: Caller,
     description: Arc<Description>,
     request: OpenRequest,
-    limits: Limits,
+    around: Surroundings,
     /// Absent between a stop and a reopening.
     live: Option<Live>,
 }
@@ -186,26 +215,35 @@ impl Instance {
         loaded: Arc<Loaded>,
         description: Arc<Description>,
         request: OpenRequest,
-        limits: Limits,
+        resolver: &Arc<dyn Resolve>,
     ) -> Result<Self, PluginError> {
+        let around = Surroundings::new(
+            &request.name,
+            request.logger.clone(),
+            request.grants.clone(),
+            request.limits,
+            request.reached.clone(),
+            resolver,
+        );
+        let around = around.map_err(|reason| PluginError::Ungrantable {
+            plugin: loaded.name.clone(),
+            name: request.name.clone(),
+            reason,
+        })?;
         let caller = Caller {
             engine: engine.clone(),
             loaded,
             timeout: request.timeout,
             stop: Arc::default(),
         };
-        let mut instance = Self { caller, description, request, limits, live: None };
+        let mut instance = Self { caller, description, request, around, live: None };
         instance.live = Some(instance.make()?);
         Ok(instance)
     }
 
     fn make(&self) -> Result<Live, PluginError> {
-        let Self { caller, request, limits, .. } = self;
-        let preopen = request.grants.directory.clone().map(Preopen);
-        let name: Arc<str> = request.name.as_str().into();
-        let state =
-            HostState::new(name, request.logger.clone(), preopen, request.grants.stderr, *limits);
-        let mut store = caller.store(state, limits);
+        let Self { caller, request, around, .. } = self;
+        let mut store = caller.store(HostState::new(around), &around.limits);
         store.set_epoch_deadline(1);
         let pre = &caller.loaded.pre;
         let made = caller.drive(async {
@@ -222,13 +260,13 @@ impl Instance {
             Ok((guest, capture, opened))
         });
         let (guest, capture, opened) =
-            made.map_err(|ended| caller.error(ended, "open", store.data()))?;
+            made.map_err(|ended| caller.error(ended, "open", store.data_mut()))?;
         match opened {
             Ok(()) => Ok(Live { store, guest, capture }),
             Err(reason) => Err(PluginError::Refused {
                 plugin: caller.loaded.name.clone(),
                 name: request.name.clone(),
-                reason: cut(reason, limits.text_bytes),
+                reason: around.words.text(reason),
             }),
         }
     }
@@ -247,12 +285,12 @@ impl Instance {
                 self.live = Some(live);
                 Ok(answer)
             }
-            Err(ended) => Err(self.caller.error(ended, name, live.store.data()).into()),
+            Err(ended) => Err(self.caller.error(ended, name, live.store.data_mut()).into()),
         }
     }
 
     fn failure(&self, given: crate::bindings::wasink::plugin::lifecycle::Failure) -> CallError {
-        convert::failure(given, &self.limits).into()
+        convert::failure(given, &self.around.words).into()
     }
 }
 
@@ -274,7 +312,7 @@ impl SinkPlugin for Instance {
             Ok(answer)
         })?;
         let exceptions = answer.map_err(|failure| self.failure(failure))?;
-        Ok(convert::exceptions(exceptions, batch.len(), &self.limits)?)
+        Ok(convert::exceptions(exceptions, batch.len(), &self.around.words)?)
     }
 
     fn flush(&mut self) -> Result<(), CallError> {
@@ -295,7 +333,7 @@ impl SinkPlugin for Instance {
             live.guest.wasink_plugin_sink().call_close(&mut live.store).await
         });
         self.live = None;
-        answer?.map_err(|reason| Failure::Broken(cut(reason, self.limits.text_bytes)).into())
+        answer?.map_err(|reason| Failure::Broken(self.around.words.text(reason)).into())
     }
 
     fn interrupter(&self) -> Interrupter {

@@ -2,13 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
+use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use serde::Serialize;
 use wasink_chassis::config::PluginName;
+use wasink_chassis::hooks::{Hooks, NoHooks};
+use wasink_chassis::limits::{Limit, LimitCounts, Limits};
 use wasink_chassis::logger::{Logger, TracingLogger};
 use wasink_chassis::plugin::{
-    Demands, Description, OpenRequest, Origin, Plugin, PluginError, PluginVersion, Plugins,
+    Demands, Description, Grants, OpenRequest, Origin, Plugin, PluginError, PluginVersion, Plugins,
     Sighting, SinkPlugin,
 };
 use wasmtime::component::Linker;
@@ -17,10 +20,10 @@ use crate::compile::{Loaded, chain, compile, digest, linker};
 use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::find::{Directories, PluginFile, PluginSource, read, sighting};
-use crate::host::HostState;
+use crate::host::{HostState, Surroundings};
 use crate::inspect::{Inspection, World};
 use crate::instance::{Instance, describe};
-use crate::limits::Limits;
+use crate::net::{Resolve, SystemResolver};
 use crate::signature::{Keys, Signature};
 use crate::store::Store;
 
@@ -44,8 +47,13 @@ pub struct Options {
     /// Files with public keys, PEM: where there is one, a plugin that does not come with the program
     /// must be signed by one of them.
     pub keys: Vec<PathBuf>,
-    /// How much each instance may use.
+    /// How much a plugin may use before it is opened: to be read, compiled, and to describe itself.
+    /// Once it is opened, what its request says holds.
     pub limits: Limits,
+    /// Looks up the names of hosts that sinks were granted. `None`: the system does.
+    pub resolver: Option<Arc<dyn Resolve>>,
+    /// Told of the limits that plugins come up against before they are opened. `None`: nobody is.
+    pub hooks: Option<Arc<dyn Hooks>>,
     /// Where lines go that a plugin writes while it is asked to describe itself. `None`: to the
     /// `tracing` crate.
     pub logger: Option<Arc<dyn Logger>>,
@@ -77,6 +85,8 @@ struct Shared {
     bundled: BTreeMap<PluginName, &'static [u8]>,
     limits: Limits,
     logger: Arc<dyn Logger>,
+    resolver: Arc<dyn Resolve>,
+    hooks: Arc<dyn Hooks>,
     store: Option<Store>,
     keys: Keys,
     /// What is compiled and in use, by digest.
@@ -124,7 +134,8 @@ impl WasmPlugins {
     ///
     /// Where the directory for compiled code can't be used, or the system gives no thread.
     pub fn new(options: Options) -> Result<Self, EngineError> {
-        let Options { directories, bundled, cache, store, keys, limits, logger } = options;
+        let Options { directories, bundled, cache, store, keys, limits, resolver, hooks, logger } =
+            options;
         let engine = Engine::new(cache.as_deref())?;
         let linker = linker(&engine).map_err(|error| EngineError::Runtime(chain(&error)))?;
         let named = |(name, bytes): Bundled| Some((PluginName::new(name).ok()?, bytes));
@@ -136,6 +147,8 @@ impl WasmPlugins {
                 bundled: bundled.into_iter().filter_map(named).collect(),
                 limits,
                 logger: logger.unwrap_or_else(|| Arc::new(TracingLogger)),
+                resolver: resolver.unwrap_or_else(|| Arc::new(SystemResolver)),
+                hooks: hooks.unwrap_or_else(|| Arc::new(NoHooks)),
                 store: store.map(Store::new),
                 keys: Keys::read(&keys)?,
                 loaded: Mutex::default(),
@@ -198,8 +211,12 @@ impl WasmPlugins {
             Origin::Stored(wanted) => return self.read_stored(name, wanted),
         };
         let source = PluginSource::File { path: path.clone() };
-        let bytes = read(&path, self.shared.limits.component_bytes)
-            .map_err(|error| unusable(name, &source, format!("it can't be read: {error}")))?;
+        let bytes = read(&path, self.shared.limits.component_bytes).map_err(|error| {
+            if error.kind() == std::io::ErrorKind::FileTooLarge {
+                self.shared.reached(name).reached(Limit::Component);
+            }
+            unusable(name, &source, format!("it can't be read: {error}"))
+        })?;
         let signature = Signature::beside(&path)
             .map_err(|error| unusable(name, &source, format!("its signature: {error}")))?;
         Ok(Bytes { source, bytes, signature })
@@ -246,8 +263,7 @@ impl WasmPlugins {
         if let Some(known) = known.filter(|known| known.name == *name && known.source == source) {
             return Ok(known);
         }
-        let Shared { engine, linker, .. } = &*self.shared;
-        let compiled = compile(engine, linker, name, source, &bytes, digest.clone())?;
+        let (compiled, bytes) = self.compile(name, source, bytes, digest.clone())?;
         if let (Some(_), PluginSource::File { .. }) = (&self.shared.store, &compiled.source) {
             let mut unstored = compiled.unstored.lock().unwrap_or_else(PoisonError::into_inner);
             *unstored = Some((bytes, signature));
@@ -257,6 +273,53 @@ impl WasmPlugins {
         loaded.retain(|_, known| known.strong_count() > 0);
         loaded.insert(digest, Arc::downgrade(&compiled));
         Ok(compiled)
+    }
+}
+
+impl WasmPlugins {
+    /// Compiles on a thread of its own, so that there is an end to waiting for it.
+    fn compile(
+        &self,
+        name: &PluginName,
+        source: PluginSource,
+        bytes: Vec<u8>,
+        digest: String,
+    ) -> Result<(Loaded, Vec<u8>), PluginError> {
+        let patience = self.shared.limits.compile_time;
+        let (sender, receiver) = std::sync::mpsc::sync_channel(1);
+        let (shared, plugin, from) = (self.shared.clone(), name.clone(), source.clone());
+        let work = move || {
+            let Shared { engine, linker, .. } = &*shared;
+            let compiled = compile(engine, linker, &plugin, from, &bytes, digest);
+            // Nobody may wait any more. What is compiled is in the cache all the same.
+            drop(sender.send(compiled.map(|compiled| (compiled, bytes))));
+        };
+        let thread = std::thread::Builder::new().name("wasink-compile".to_owned()).spawn(work);
+        let thread = thread.map_err(|error| unusable(name, &source, error.to_string()))?;
+        match receiver.recv_timeout(patience) {
+            Ok(compiled) => {
+                drop(thread.join());
+                compiled
+            }
+            Err(RecvTimeoutError::Timeout) => {
+                self.shared.reached(name).reached(Limit::Compile);
+                let reason = format!(
+                    "it does not compile within {patience:?}; allow it more with `limits.compile`, \
+                     or build it smaller"
+                );
+                Err(unusable(name, &source, reason))
+            }
+            Err(RecvTimeoutError::Disconnected) => {
+                Err(unusable(name, &source, "it makes the compiler panic".to_owned()))
+            }
+        }
+    }
+}
+
+impl Shared {
+    /// Where it is counted what a plugin came up against before it was opened.
+    fn reached(&self, name: &PluginName) -> LimitCounts {
+        LimitCounts::new(name.as_str(), self.hooks.clone())
     }
 }
 
@@ -282,9 +345,9 @@ impl Plugin for Version {
     }
 
     fn open(&self, request: OpenRequest) -> Result<Box<dyn SinkPlugin>, PluginError> {
-        let Shared { engine, limits, .. } = &*self.shared;
+        let Shared { engine, resolver, .. } = &*self.shared;
         let (loaded, description) = (self.loaded.clone(), self.description.clone());
-        Ok(Box::new(Instance::open(engine, loaded, description, request, *limits)?))
+        Ok(Box::new(Instance::open(engine, loaded, description, request, resolver)?))
     }
 
     fn store(&self) -> std::io::Result<()> {
@@ -310,8 +373,17 @@ impl Plugins for WasmPlugins {
         demands: &Demands,
     ) -> Result<Arc<dyn Plugin>, PluginError> {
         let loaded = self.load_from(name, from, demands)?;
-        let Shared { engine, logger, limits, .. } = &*self.shared;
-        let description = describe(engine, &loaded, logger.clone(), limits)?;
+        let Shared { engine, logger, limits, resolver, .. } = &*self.shared;
+        let around = Surroundings::new(
+            name.as_str(),
+            logger.clone(),
+            Grants::default(),
+            *limits,
+            self.shared.reached(name),
+            resolver,
+        );
+        let around = around.map_err(|reason| unusable(name, &loaded.source, reason))?;
+        let description = describe(engine, &loaded, &around)?;
         Ok(Arc::new(Version { shared: self.shared.clone(), loaded, description }))
     }
 

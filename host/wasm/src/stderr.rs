@@ -6,9 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use tokio::io::AsyncWrite;
-use wasink_chassis::logger::{Level, Line, Logger};
+use wasink_chassis::logger::Level;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
+
+use crate::words::Words;
 
 /// How many bytes may be written in one go.
 const BUDGET: usize = 64 << 10;
@@ -20,8 +22,7 @@ const TAIL_LINE_BYTES: usize = 512;
 /// Keeps the last lines that a guest wrote, and hands each to the log at debug level.
 #[derive(Clone)]
 pub(crate) struct Tail {
-    sink: Arc<str>,
-    logger: Arc<dyn Logger>,
+    words: Words,
     lines: Arc<Mutex<Lines>>,
 }
 
@@ -32,12 +33,12 @@ struct Lines {
 }
 
 impl Tail {
-    pub(crate) fn new(sink: Arc<str>, logger: Arc<dyn Logger>) -> Self {
-        Self { sink, logger, lines: Arc::default() }
+    pub(crate) fn new(words: Words) -> Self {
+        Self { words, lines: Arc::default() }
     }
 
     /// The last lines, as one line.
-    pub(crate) fn words(&self) -> String {
+    pub(crate) fn last_words(&self) -> String {
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         if !lines.partial.is_empty() {
             lines.end_line();
@@ -53,13 +54,9 @@ impl Tail {
         for &byte in bytes {
             if byte == b'\n' {
                 let line = lines.end_line();
-                if self.logger.enabled(Level::Debug) {
-                    self.logger.log(&Line {
-                        level: Level::Debug,
-                        sink: Some(&self.sink),
-                        message: "plugin wrote",
-                        fields: &[("line".to_owned(), line.into())],
-                    });
+                if self.words.enabled(Level::Debug) {
+                    let fields = vec![("line".to_owned(), line.into())];
+                    self.words.line(Level::Debug, "plugin wrote".to_owned(), fields);
                 }
             } else if lines.partial.len() < TAIL_LINE_BYTES {
                 lines.partial.push(byte);

@@ -10,7 +10,9 @@ impl Sink for FuelCsv {
     type Settings = NoSettings;
 
     fn describe() -> Description {
-        Description::new("1.0.0", "fuel by tenant, as CSV").streams(&[Stream::Usage])
+        Description::new("1.0.0", "fuel by tenant, as CSV")
+            .streams(&[Stream::Usage])
+            .needs(Need::Directory, "keeps its file there")
     }
 
     fn open(_: NoSettings, _: &Context) -> Result<Self, Error> {

@@ -28,6 +28,7 @@ impl Sink for TotalsByTenant {
         Description::new("1.0.0", "sums of usage by tenant, as JSON Lines")
             .streams(&[Stream::Usage])
             .acknowledges_on_flush()
+            .needs(Need::Directory, "keeps its file there")
     }
 
     fn open(_: NoSettings, _: &Context) -> Result<Self, Error> {

@@ -32,6 +32,7 @@ impl Sink for Forgetful {
         Description::new(env!("CARGO_PKG_VERSION"), "forgets what it has had")
             .streams(&[Stream::Usage])
             .dedup_window(WINDOW)
+            .needs(Need::Directory, "keeps its file there")
     }
 
     fn open(_: NoSettings, _: &Context) -> Result<Self, Error> {

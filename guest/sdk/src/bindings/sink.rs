@@ -216,6 +216,73 @@ pub mod wasink {
                 }
             }
         }
+        /// Secrets that an instance was granted. Credentials for HTTP are none of them: the host puts those on
+        /// by itself.
+        #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
+        pub mod secrets {
+            #[used]
+            #[doc(hidden)]
+            static __FORCE_SECTION_REF: fn() = super::super::super::__link_custom_section_describing_imports;
+            use super::super::super::_rt;
+            #[allow(unused_unsafe, clippy::all)]
+            /// The secret of this name as it is now, or none where none of this name was granted or it can't be
+            /// read, which the host logs. It may change: ask again where a receiver does not take it any more.
+            #[allow(async_fn_in_trait)]
+            pub fn get(name: &str) -> ::core::option::Option<_rt::String> {
+                unsafe {
+                    #[cfg_attr(target_pointer_width = "64", repr(align(8)))]
+                    #[cfg_attr(target_pointer_width = "32", repr(align(4)))]
+                    struct RetArea(
+                        [::core::mem::MaybeUninit<
+                            u8,
+                        >; 3 * ::core::mem::size_of::<*const u8>()],
+                    );
+                    let mut ret_area = RetArea(
+                        [::core::mem::MaybeUninit::uninit(); 3
+                            * ::core::mem::size_of::<*const u8>()],
+                    );
+                    let vec0 = name;
+                    let ptr0 = vec0.as_ptr().cast::<u8>();
+                    let len0 = vec0.len();
+                    let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
+                    #[cfg(target_arch = "wasm32")]
+                    #[link(wasm_import_module = "wasink:plugin/secrets@0.1.0")]
+                    unsafe extern "C" {
+                        #[link_name = "get"]
+                        fn wit_import2(_: *mut u8, _: usize, _: *mut u8);
+                    }
+                    #[cfg(not(target_arch = "wasm32"))]
+                    unsafe extern "C" fn wit_import2(_: *mut u8, _: usize, _: *mut u8) {
+                        unreachable!()
+                    }
+                    wit_import2(ptr0.cast_mut(), len0, ptr1);
+                    let l3 = i32::from(*ptr1.add(0).cast::<u8>());
+                    let result7 = match l3 {
+                        0 => None,
+                        1 => {
+                            let e = {
+                                let l4 = *ptr1
+                                    .add(::core::mem::size_of::<*const u8>())
+                                    .cast::<*mut u8>();
+                                let l5 = *ptr1
+                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<usize>();
+                                let len6 = l5;
+                                let bytes6 = _rt::Vec::from_raw_parts(
+                                    l4.cast(),
+                                    len6,
+                                    len6,
+                                );
+                                _rt::string_lift(bytes6)
+                            };
+                            Some(e)
+                        }
+                        _ => _rt::invalid_enum_discriminant(),
+                    };
+                    result7
+                }
+            }
+        }
         /// The values that a chassis carries. One stream carries one kind of record.
         ///
         /// Every quantity is an integer: nothing here has been, or may be, a floating-point number.
@@ -2598,6 +2665,69 @@ pub mod exports {
                         }
                     }
                 }
+                /// Something outside of the sandbox. A text that begins with `/` is a JSON Pointer (RFC 6901) into
+                /// the plugin's settings: what is meant stands there, if anything does.
+                #[derive(Clone, Eq, PartialEq)]
+                pub enum Need {
+                    /// Its data directory, as `/data`.
+                    Directory,
+                    /// Requests over HTTP to the origin of this URL.
+                    Http(_rt::String),
+                    /// Connections over TCP, to `host:port`.
+                    Tcp(_rt::String),
+                    /// The secret of this name.
+                    Secret(_rt::String),
+                    /// The environment variable of this name.
+                    Environment(_rt::String),
+                    /// The chassis's own standard error.
+                    Stderr,
+                    /// As many log lines as it likes.
+                    Log,
+                }
+                impl ::core::fmt::Debug for Need {
+                    fn fmt(
+                        &self,
+                        f: &mut ::core::fmt::Formatter<'_>,
+                    ) -> ::core::fmt::Result {
+                        match self {
+                            Need::Directory => f.debug_tuple("Need::Directory").finish(),
+                            Need::Http(e) => {
+                                f.debug_tuple("Need::Http").field(e).finish()
+                            }
+                            Need::Tcp(e) => f.debug_tuple("Need::Tcp").field(e).finish(),
+                            Need::Secret(e) => {
+                                f.debug_tuple("Need::Secret").field(e).finish()
+                            }
+                            Need::Environment(e) => {
+                                f.debug_tuple("Need::Environment").field(e).finish()
+                            }
+                            Need::Stderr => f.debug_tuple("Need::Stderr").finish(),
+                            Need::Log => f.debug_tuple("Need::Log").finish(),
+                        }
+                    }
+                }
+                /// A grant that a plugin proposes to its operator. It is never taken: a host tells who has not
+                /// granted it what to write, and that is all.
+                #[derive(Clone, Eq, PartialEq)]
+                pub struct Ask {
+                    pub need: Need,
+                    /// Whether the plugin can do nothing without.
+                    pub required: bool,
+                    /// What for, in a few words for people.
+                    pub reason: _rt::String,
+                }
+                impl ::core::fmt::Debug for Ask {
+                    fn fmt(
+                        &self,
+                        f: &mut ::core::fmt::Formatter<'_>,
+                    ) -> ::core::fmt::Result {
+                        f.debug_struct("Ask")
+                            .field("need", &self.need)
+                            .field("required", &self.required)
+                            .field("reason", &self.reason)
+                            .finish()
+                    }
+                }
                 /// What the host knows of a plugin before it opens it.
                 #[derive(Clone, Eq, PartialEq)]
                 pub struct Description {
@@ -2615,6 +2745,8 @@ pub mod exports {
                     pub dedup_window: ::core::option::Option<u64>,
                     /// How old a record the receiver still takes, in seconds.
                     pub acceptance_window: ::core::option::Option<u64>,
+                    /// What it needs beside its settings.
+                    pub asks: _rt::Vec<Ask>,
                 }
                 impl ::core::fmt::Debug for Description {
                     fn fmt(
@@ -2629,6 +2761,7 @@ pub mod exports {
                             .field("acknowledges", &self.acknowledges)
                             .field("dedup-window", &self.dedup_window)
                             .field("acceptance-window", &self.acceptance_window)
+                            .field("asks", &self.asks)
                             .finish()
                     }
                 }
@@ -2647,6 +2780,7 @@ pub mod exports {
                             acknowledges: acknowledges2,
                             dedup_window: dedup_window2,
                             acceptance_window: acceptance_window2,
+                            asks: asks2,
                         } = result0;
                         let vec3 = (version2.into_bytes()).into_boxed_slice();
                         let ptr3 = vec3.as_ptr().cast::<u8>();
@@ -2744,6 +2878,115 @@ pub mod exports {
                                     .cast::<u8>() = (0i32) as u8;
                             }
                         };
+                        let vec13 = asks2;
+                        let len13 = vec13.len();
+                        let layout13 = _rt::alloc::Layout::from_size_align(
+                                vec13.len() * (6 * ::core::mem::size_of::<*const u8>()),
+                                ::core::mem::size_of::<*const u8>(),
+                            )
+                            .unwrap();
+                        let (result13, _cleanup13) = wit_bindgen::rt::Cleanup::new(
+                            layout13,
+                        );
+                        if let Some(cleanup) = _cleanup13 {
+                            cleanup.forget();
+                        }
+                        for (i, e) in vec13.into_iter().enumerate() {
+                            let base = result13
+                                .add(i * (6 * ::core::mem::size_of::<*const u8>()));
+                            {
+                                let Ask {
+                                    need: need7,
+                                    required: required7,
+                                    reason: reason7,
+                                } = e;
+                                match need7 {
+                                    Need::Directory => {
+                                        *base.add(0).cast::<u8>() = (0i32) as u8;
+                                    }
+                                    Need::Http(e) => {
+                                        *base.add(0).cast::<u8>() = (1i32) as u8;
+                                        let vec8 = (e.into_bytes()).into_boxed_slice();
+                                        let ptr8 = vec8.as_ptr().cast::<u8>();
+                                        let len8 = vec8.len();
+                                        ::core::mem::forget(vec8);
+                                        *base
+                                            .add(2 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<usize>() = len8;
+                                        *base
+                                            .add(::core::mem::size_of::<*const u8>())
+                                            .cast::<*mut u8>() = ptr8.cast_mut();
+                                    }
+                                    Need::Tcp(e) => {
+                                        *base.add(0).cast::<u8>() = (2i32) as u8;
+                                        let vec9 = (e.into_bytes()).into_boxed_slice();
+                                        let ptr9 = vec9.as_ptr().cast::<u8>();
+                                        let len9 = vec9.len();
+                                        ::core::mem::forget(vec9);
+                                        *base
+                                            .add(2 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<usize>() = len9;
+                                        *base
+                                            .add(::core::mem::size_of::<*const u8>())
+                                            .cast::<*mut u8>() = ptr9.cast_mut();
+                                    }
+                                    Need::Secret(e) => {
+                                        *base.add(0).cast::<u8>() = (3i32) as u8;
+                                        let vec10 = (e.into_bytes()).into_boxed_slice();
+                                        let ptr10 = vec10.as_ptr().cast::<u8>();
+                                        let len10 = vec10.len();
+                                        ::core::mem::forget(vec10);
+                                        *base
+                                            .add(2 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<usize>() = len10;
+                                        *base
+                                            .add(::core::mem::size_of::<*const u8>())
+                                            .cast::<*mut u8>() = ptr10.cast_mut();
+                                    }
+                                    Need::Environment(e) => {
+                                        *base.add(0).cast::<u8>() = (4i32) as u8;
+                                        let vec11 = (e.into_bytes()).into_boxed_slice();
+                                        let ptr11 = vec11.as_ptr().cast::<u8>();
+                                        let len11 = vec11.len();
+                                        ::core::mem::forget(vec11);
+                                        *base
+                                            .add(2 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<usize>() = len11;
+                                        *base
+                                            .add(::core::mem::size_of::<*const u8>())
+                                            .cast::<*mut u8>() = ptr11.cast_mut();
+                                    }
+                                    Need::Stderr => {
+                                        *base.add(0).cast::<u8>() = (5i32) as u8;
+                                    }
+                                    Need::Log => {
+                                        *base.add(0).cast::<u8>() = (6i32) as u8;
+                                    }
+                                }
+                                *base
+                                    .add(3 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<u8>() = (match required7 {
+                                    true => 1,
+                                    false => 0,
+                                }) as u8;
+                                let vec12 = (reason7.into_bytes()).into_boxed_slice();
+                                let ptr12 = vec12.as_ptr().cast::<u8>();
+                                let len12 = vec12.len();
+                                ::core::mem::forget(vec12);
+                                *base
+                                    .add(5 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<usize>() = len12;
+                                *base
+                                    .add(4 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<*mut u8>() = ptr12.cast_mut();
+                            }
+                        }
+                        *ptr1
+                            .add(32 + 11 * ::core::mem::size_of::<*const u8>())
+                            .cast::<usize>() = len13;
+                        *ptr1
+                            .add(32 + 10 * ::core::mem::size_of::<*const u8>())
+                            .cast::<*mut u8>() = result13;
                         ptr1
                     }
                 }
@@ -2789,6 +3032,74 @@ pub mod exports {
                                 _rt::cabi_dealloc(l8, l9, 1);
                             }
                         }
+                        let l10 = *arg0
+                            .add(32 + 10 * ::core::mem::size_of::<*const u8>())
+                            .cast::<*mut u8>();
+                        let l11 = *arg0
+                            .add(32 + 11 * ::core::mem::size_of::<*const u8>())
+                            .cast::<usize>();
+                        let base23 = l10;
+                        let len23 = l11;
+                        for i in 0..len23 {
+                            let base = base23
+                                .add(i * (6 * ::core::mem::size_of::<*const u8>()));
+                            {
+                                let l12 = i32::from(*base.add(0).cast::<u8>());
+                                match l12 {
+                                    0 => {}
+                                    1 => {
+                                        let l13 = *base
+                                            .add(::core::mem::size_of::<*const u8>())
+                                            .cast::<*mut u8>();
+                                        let l14 = *base
+                                            .add(2 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<usize>();
+                                        _rt::cabi_dealloc(l13, l14, 1);
+                                    }
+                                    2 => {
+                                        let l15 = *base
+                                            .add(::core::mem::size_of::<*const u8>())
+                                            .cast::<*mut u8>();
+                                        let l16 = *base
+                                            .add(2 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<usize>();
+                                        _rt::cabi_dealloc(l15, l16, 1);
+                                    }
+                                    3 => {
+                                        let l17 = *base
+                                            .add(::core::mem::size_of::<*const u8>())
+                                            .cast::<*mut u8>();
+                                        let l18 = *base
+                                            .add(2 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<usize>();
+                                        _rt::cabi_dealloc(l17, l18, 1);
+                                    }
+                                    4 => {
+                                        let l19 = *base
+                                            .add(::core::mem::size_of::<*const u8>())
+                                            .cast::<*mut u8>();
+                                        let l20 = *base
+                                            .add(2 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<usize>();
+                                        _rt::cabi_dealloc(l19, l20, 1);
+                                    }
+                                    5 => {}
+                                    _ => {}
+                                }
+                                let l21 = *base
+                                    .add(4 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<*mut u8>();
+                                let l22 = *base
+                                    .add(5 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<usize>();
+                                _rt::cabi_dealloc(l21, l22, 1);
+                            }
+                        }
+                        _rt::cabi_dealloc(
+                            base23,
+                            len23 * (6 * ::core::mem::size_of::<*const u8>()),
+                            ::core::mem::size_of::<*const u8>(),
+                        );
                     }
                 }
                 pub trait Guest {
@@ -2816,11 +3127,11 @@ pub mod exports {
                 struct _RetArea(
                     [::core::mem::MaybeUninit<
                         u8,
-                    >; 32 + 10 * ::core::mem::size_of::<*const u8>()],
+                    >; 32 + 12 * ::core::mem::size_of::<*const u8>()],
                 );
                 static mut _RET_AREA: _RetArea = _RetArea(
                     [::core::mem::MaybeUninit::uninit(); 32
-                        + 10 * ::core::mem::size_of::<*const u8>()],
+                        + 12 * ::core::mem::size_of::<*const u8>()],
                 );
             }
             /// A plugin that takes records somewhere.
@@ -3375,6 +3686,20 @@ mod _rt {
     pub use alloc_crate::alloc;
     pub use alloc_crate::string::String;
     pub use alloc_crate::vec::Vec;
+    pub unsafe fn string_lift(bytes: Vec<u8>) -> String {
+        if cfg!(debug_assertions) {
+            String::from_utf8(bytes).unwrap()
+        } else {
+            unsafe { String::from_utf8_unchecked(bytes) }
+        }
+    }
+    pub unsafe fn invalid_enum_discriminant<T>() -> T {
+        if cfg!(debug_assertions) {
+            panic!("invalid enum discriminant")
+        } else {
+            unsafe { core::hint::unreachable_unchecked() }
+        }
+    }
     use core::fmt;
     use core::marker;
     use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -3449,13 +3774,6 @@ mod _rt {
             }
         }
     }
-    pub unsafe fn string_lift(bytes: Vec<u8>) -> String {
-        if cfg!(debug_assertions) {
-            String::from_utf8(bytes).unwrap()
-        } else {
-            unsafe { String::from_utf8_unchecked(bytes) }
-        }
-    }
     pub unsafe fn cabi_dealloc(ptr: *mut u8, size: usize, align: usize) {
         if size == 0 {
             return;
@@ -3463,13 +3781,6 @@ mod _rt {
         unsafe {
             let layout = alloc::Layout::from_size_align_unchecked(size, align);
             alloc::dealloc(ptr, layout);
-        }
-    }
-    pub unsafe fn invalid_enum_discriminant<T>() -> T {
-        if cfg!(debug_assertions) {
-            panic!("invalid enum discriminant")
-        } else {
-            unsafe { core::hint::unreachable_unchecked() }
         }
     }
     pub unsafe fn bool_lift(val: u8) -> bool {
@@ -3581,164 +3892,169 @@ macro_rules! __export_sink_plugin_impl {
         () = { #[rustfmt::skip] #[cfg(target_arch = "wasm32")] #[unsafe (link_section =
         "component-type:wit-bindgen:0.61.1:wasink:plugin@0.1.0:sink-plugin:imports and exports")]
         #[doc(hidden)] #[allow(clippy::octal_escapes)] pub static
-        __WIT_BINDGEN_COMPONENT_TYPE : [u8; 7605] = *
+        __WIT_BINDGEN_COMPONENT_TYPE : [u8; 7787] = *
         b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xb3:\x01A\x02\x01A(\x01\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xe9;\x01A\x02\x01A*\x01\
 B\x08\x01m\x04\x05debug\x04info\x04warn\x05error\x04\0\x05level\x03\0\0\x01q\x04\
 \x04text\x01s\0\x06signed\x01x\0\x08unsigned\x01w\0\x07boolean\x01\x7f\0\x04\0\x05\
 value\x03\0\x02\x01o\x02s\x03\x01p\x04\x01@\x03\x05level\x01\x07messages\x06fiel\
-ds\x05\x01\0\x04\0\x05write\x01\x06\x03\0\x17wasink:plugin/log@0.1.0\x05\0\x01B\x1c\
-\x01x\x04\0\x09timestamp\x03\0\0\x01m\x04\x08metering\x05usage\x07control\x06eve\
-nts\x04\0\x06stream\x03\0\x02\x01q\x07\x10vm-compute-start\0\0\x0fvm-compute-sto\
-p\0\0\x10vm-storage-start\0\0\x0fvm-storage-stop\0\0\x12snap-storage-start\0\0\x11\
-snap-storage-stop\0\0\x05other\x01s\0\x04\0\x04kind\x03\0\x04\x01q\x0a\x04boot\0\
-\0\x07restart\0\0\x05clone\0\0\x07restore\0\0\x0ehibernate-wake\0\0\x09stop-user\
-\0\0\x0astop-crash\0\0\x05vm-rm\0\0\x07snap-rm\0\0\x05other\x01s\0\x04\0\x06reas\
-on\x03\0\x06\x01r\x03\x03cpuw\x09mem-bytesw\x0dstorage-bytesw\x04\0\x05shape\x03\
-\0\x08\x01ks\x01k\x07\x01r\x08\x04kind\x05\x05vm-id\x0a\x0bsnapshot-id\x0a\x12so\
-urce-snapshot-id\x0a\x06reason\x0b\x0ahypervisor\x0a\x05shape\x09\x0aemitted-at\x01\
-\x04\0\x05entry\x03\0\x0c\x01m\x02\x02ok\x05error\x04\0\x06status\x03\0\x0e\x01r\
-\x0d\x03rids\x06tenants\x03srcs\x05stacks\x0bduration-msw\x06status\x0f\x08bytes\
--inw\x09bytes-outw\x09mem-bytesw\x04fuelw\x10admission-denied\x0a\x08billable\x7f\
-\x0aemitted-at\x01\x04\0\x0busage-event\x03\0\x10\x01kx\x01r\x0a\x08event-ids\x0a\
-event-types\x09tenant-id\x0a\x08stack-id\x0a\x07version\x12\x0cbase-version\x12\x0c\
-artifact-ref\x0a\x08checksum\x0a\x0fcontrol-versionw\x0acreated-at\x0a\x04\0\x0d\
-control-event\x03\0\x13\x01k\x01\x01p}\x01k\x16\x01o\x02ss\x01p\x18\x01r\x09\x02\
-ids\x06sources\x04types\x07subject\x0a\x04time\x15\x11data-content-type\x0a\x0bd\
-ata-schema\x0a\x04data\x17\x0aextensions\x19\x04\0\x0bcloud-event\x03\0\x1a\x03\0\
-\x1bwasink:plugin/records@0.1.0\x05\x01\x01B\x04\x04\0\x05error\x03\x01\x01h\0\x01\
-@\x01\x04self\x01\0s\x04\0\x1d[method]error.to-debug-string\x01\x02\x03\0\x14was\
-i:io/error@0.2.12\x05\x02\x01B\x0a\x04\0\x08pollable\x03\x01\x01h\0\x01@\x01\x04\
-self\x01\0\x7f\x04\0\x16[method]pollable.ready\x01\x02\x01@\x01\x04self\x01\x01\0\
-\x04\0\x16[method]pollable.block\x01\x03\x01p\x01\x01py\x01@\x01\x02in\x04\0\x05\
-\x04\0\x04poll\x01\x06\x03\0\x13wasi:io/poll@0.2.12\x05\x03\x02\x03\0\x02\x05err\
-or\x02\x03\0\x03\x08pollable\x01B(\x02\x03\x02\x01\x04\x04\0\x05error\x03\0\0\x02\
-\x03\x02\x01\x05\x04\0\x08pollable\x03\0\x02\x01i\x01\x01q\x02\x15last-operation\
--failed\x01\x04\0\x06closed\0\0\x04\0\x0cstream-error\x03\0\x05\x04\0\x0cinput-s\
-tream\x03\x01\x04\0\x0doutput-stream\x03\x01\x01h\x07\x01p}\x01j\x01\x0a\x01\x06\
-\x01@\x02\x04self\x09\x03lenw\0\x0b\x04\0\x19[method]input-stream.read\x01\x0c\x04\
-\0\"[method]input-stream.blocking-read\x01\x0c\x01j\x01w\x01\x06\x01@\x02\x04sel\
-f\x09\x03lenw\0\x0d\x04\0\x19[method]input-stream.skip\x01\x0e\x04\0\"[method]in\
-put-stream.blocking-skip\x01\x0e\x01i\x03\x01@\x01\x04self\x09\0\x0f\x04\0\x1e[m\
-ethod]input-stream.subscribe\x01\x10\x01h\x08\x01@\x01\x04self\x11\0\x0d\x04\0![\
-method]output-stream.check-write\x01\x12\x01j\0\x01\x06\x01@\x02\x04self\x11\x08\
-contents\x0a\0\x13\x04\0\x1b[method]output-stream.write\x01\x14\x04\0.[method]ou\
-tput-stream.blocking-write-and-flush\x01\x14\x01@\x01\x04self\x11\0\x13\x04\0\x1b\
-[method]output-stream.flush\x01\x15\x04\0$[method]output-stream.blocking-flush\x01\
-\x15\x01@\x01\x04self\x11\0\x0f\x04\0\x1f[method]output-stream.subscribe\x01\x16\
-\x01@\x02\x04self\x11\x03lenw\0\x13\x04\0\"[method]output-stream.write-zeroes\x01\
-\x17\x04\05[method]output-stream.blocking-write-zeroes-and-flush\x01\x17\x01@\x03\
-\x04self\x11\x03src\x09\x03lenw\0\x0d\x04\0\x1c[method]output-stream.splice\x01\x18\
-\x04\0%[method]output-stream.blocking-splice\x01\x18\x03\0\x16wasi:io/streams@0.\
-2.12\x05\x06\x01B\x05\x01r\x02\x07secondsw\x0bnanosecondsy\x04\0\x08datetime\x03\
-\0\0\x01@\0\0\x01\x04\0\x03now\x01\x02\x04\0\x0aresolution\x01\x02\x03\0\x1dwasi\
-:clocks/wall-clock@0.2.12\x05\x07\x02\x03\0\x04\x0cinput-stream\x02\x03\0\x04\x0d\
-output-stream\x02\x03\0\x04\x05error\x02\x03\0\x05\x08datetime\x01Br\x02\x03\x02\
-\x01\x08\x04\0\x0cinput-stream\x03\0\0\x02\x03\x02\x01\x09\x04\0\x0doutput-strea\
-m\x03\0\x02\x02\x03\x02\x01\x0a\x04\0\x05error\x03\0\x04\x02\x03\x02\x01\x0b\x04\
-\0\x08datetime\x03\0\x06\x01w\x04\0\x08filesize\x03\0\x08\x01m\x08\x07unknown\x0c\
-block-device\x10character-device\x09directory\x04fifo\x0dsymbolic-link\x0cregula\
-r-file\x06socket\x04\0\x0fdescriptor-type\x03\0\x0a\x01n\x06\x04read\x05write\x13\
-file-integrity-sync\x13data-integrity-sync\x14requested-write-sync\x10mutate-dir\
-ectory\x04\0\x10descriptor-flags\x03\0\x0c\x01n\x01\x0esymlink-follow\x04\0\x0ap\
-ath-flags\x03\0\x0e\x01n\x04\x06create\x09directory\x09exclusive\x08truncate\x04\
-\0\x0aopen-flags\x03\0\x10\x01w\x04\0\x0alink-count\x03\0\x12\x01k\x07\x01r\x06\x04\
-type\x0b\x0alink-count\x13\x04size\x09\x15data-access-timestamp\x14\x1bdata-modi\
-fication-timestamp\x14\x17status-change-timestamp\x14\x04\0\x0fdescriptor-stat\x03\
-\0\x15\x01q\x03\x09no-change\0\0\x03now\0\0\x09timestamp\x01\x07\0\x04\0\x0dnew-\
-timestamp\x03\0\x17\x01r\x02\x04type\x0b\x04names\x04\0\x0fdirectory-entry\x03\0\
-\x19\x01m%\x06access\x0bwould-block\x07already\x0ebad-descriptor\x04busy\x08dead\
-lock\x05quota\x05exist\x0efile-too-large\x15illegal-byte-sequence\x0bin-progress\
-\x0binterrupted\x07invalid\x02io\x0cis-directory\x04loop\x0etoo-many-links\x0cme\
-ssage-size\x0dname-too-long\x09no-device\x08no-entry\x07no-lock\x13insufficient-\
-memory\x12insufficient-space\x0dnot-directory\x09not-empty\x0fnot-recoverable\x0b\
-unsupported\x06no-tty\x0eno-such-device\x08overflow\x0dnot-permitted\x04pipe\x09\
-read-only\x0cinvalid-seek\x0etext-file-busy\x0ccross-device\x04\0\x0aerror-code\x03\
-\0\x1b\x01m\x06\x06normal\x0asequential\x06random\x09will-need\x09dont-need\x08n\
-o-reuse\x04\0\x06advice\x03\0\x1d\x01r\x02\x05lowerw\x05upperw\x04\0\x13metadata\
--hash-value\x03\0\x1f\x04\0\x0adescriptor\x03\x01\x04\0\x16directory-entry-strea\
-m\x03\x01\x01h!\x01i\x01\x01j\x01$\x01\x1c\x01@\x02\x04self#\x06offset\x09\0%\x04\
-\0\"[method]descriptor.read-via-stream\x01&\x01i\x03\x01j\x01'\x01\x1c\x01@\x02\x04\
-self#\x06offset\x09\0(\x04\0#[method]descriptor.write-via-stream\x01)\x01@\x01\x04\
-self#\0(\x04\0$[method]descriptor.append-via-stream\x01*\x01j\0\x01\x1c\x01@\x04\
-\x04self#\x06offset\x09\x06length\x09\x06advice\x1e\0+\x04\0\x19[method]descript\
-or.advise\x01,\x01@\x01\x04self#\0+\x04\0\x1c[method]descriptor.sync-data\x01-\x01\
-j\x01\x0d\x01\x1c\x01@\x01\x04self#\0.\x04\0\x1c[method]descriptor.get-flags\x01\
-/\x01j\x01\x0b\x01\x1c\x01@\x01\x04self#\00\x04\0\x1b[method]descriptor.get-type\
-\x011\x01@\x02\x04self#\x04size\x09\0+\x04\0\x1b[method]descriptor.set-size\x012\
-\x01@\x03\x04self#\x15data-access-timestamp\x18\x1bdata-modification-timestamp\x18\
-\0+\x04\0\x1c[method]descriptor.set-times\x013\x01p}\x01o\x024\x7f\x01j\x015\x01\
-\x1c\x01@\x03\x04self#\x06length\x09\x06offset\x09\06\x04\0\x17[method]descripto\
-r.read\x017\x01j\x01\x09\x01\x1c\x01@\x03\x04self#\x06buffer4\x06offset\x09\08\x04\
-\0\x18[method]descriptor.write\x019\x01i\"\x01j\x01:\x01\x1c\x01@\x01\x04self#\0\
-;\x04\0![method]descriptor.read-directory\x01<\x04\0\x17[method]descriptor.sync\x01\
--\x01@\x02\x04self#\x04paths\0+\x04\0&[method]descriptor.create-directory-at\x01\
-=\x01j\x01\x16\x01\x1c\x01@\x01\x04self#\0>\x04\0\x17[method]descriptor.stat\x01\
-?\x01@\x03\x04self#\x0apath-flags\x0f\x04paths\0>\x04\0\x1a[method]descriptor.st\
-at-at\x01@\x01@\x05\x04self#\x0apath-flags\x0f\x04paths\x15data-access-timestamp\
-\x18\x1bdata-modification-timestamp\x18\0+\x04\0\x1f[method]descriptor.set-times\
--at\x01A\x01@\x05\x04self#\x0eold-path-flags\x0f\x08old-paths\x0enew-descriptor#\
-\x08new-paths\0+\x04\0\x1a[method]descriptor.link-at\x01B\x01i!\x01j\x01\xc3\0\x01\
-\x1c\x01@\x05\x04self#\x0apath-flags\x0f\x04paths\x0aopen-flags\x11\x05flags\x0d\
-\0\xc4\0\x04\0\x1a[method]descriptor.open-at\x01E\x01j\x01s\x01\x1c\x01@\x02\x04\
-self#\x04paths\0\xc6\0\x04\0\x1e[method]descriptor.readlink-at\x01G\x04\0&[metho\
-d]descriptor.remove-directory-at\x01=\x01@\x04\x04self#\x08old-paths\x0enew-desc\
-riptor#\x08new-paths\0+\x04\0\x1c[method]descriptor.rename-at\x01H\x01@\x03\x04s\
-elf#\x08old-paths\x08new-paths\0+\x04\0\x1d[method]descriptor.symlink-at\x01I\x04\
-\0![method]descriptor.unlink-file-at\x01=\x01@\x02\x04self#\x05other#\0\x7f\x04\0\
-![method]descriptor.is-same-object\x01J\x01j\x01\x20\x01\x1c\x01@\x01\x04self#\0\
-\xcb\0\x04\0\x20[method]descriptor.metadata-hash\x01L\x01@\x03\x04self#\x0apath-\
-flags\x0f\x04paths\0\xcb\0\x04\0#[method]descriptor.metadata-hash-at\x01M\x01h\"\
-\x01k\x1a\x01j\x01\xcf\0\x01\x1c\x01@\x01\x04self\xce\0\0\xd0\0\x04\03[method]di\
-rectory-entry-stream.read-directory-entry\x01Q\x01h\x05\x01k\x1c\x01@\x01\x03err\
-\xd2\0\0\xd3\0\x04\0\x15filesystem-error-code\x01T\x03\0\x1cwasi:filesystem/type\
-s@0.2.12\x05\x0c\x02\x03\0\x01\x06stream\x02\x03\0\x01\x05entry\x02\x03\0\x01\x0b\
-usage-event\x02\x03\0\x01\x0dcontrol-event\x02\x03\0\x01\x0bcloud-event\x02\x03\0\
-\x01\x09timestamp\x02\x03\0\x04\x0cstream-error\x02\x03\0\x06\x0adescriptor\x02\x03\
-\0\x06\x0aerror-code\x01BJ\x02\x03\x02\x01\x0d\x04\0\x06stream\x03\0\0\x02\x03\x02\
-\x01\x0e\x04\0\x05entry\x03\0\x02\x02\x03\x02\x01\x0f\x04\0\x0busage-event\x03\0\
-\x04\x02\x03\x02\x01\x10\x04\0\x0dcontrol-event\x03\0\x06\x02\x03\x02\x01\x11\x04\
-\0\x0bcloud-event\x03\0\x08\x02\x03\x02\x01\x12\x04\0\x09timestamp\x03\0\x0a\x02\
-\x03\x02\x01\x09\x04\0\x0doutput-stream\x03\0\x0c\x02\x03\x02\x01\x13\x04\0\x0cs\
-tream-error\x03\0\x0e\x02\x03\x02\x01\x14\x04\0\x0adescriptor\x03\0\x10\x02\x03\x02\
-\x01\x15\x04\0\x0aerror-code\x03\0\x12\x01m\x04\x05jsonl\x0ajson-array\x11cloude\
-vents-batch\x11cloudevents-jsonl\x04\0\x08encoding\x03\0\x14\x01ps\x01py\x01r\x02\
-\x06values\x16\x05codes\x17\x04\0\x11dictionary-column\x03\0\x18\x01p}\x01pw\x01\
-p\x0b\x01r\x0c\x06tenant\x19\x03src\x19\x05stack\x19\x02ok\x1a\x08billable\x1a\x06\
-denied\x1a\x0bduration-ms\x1b\x08bytes-in\x1b\x09bytes-out\x1b\x09mem-bytes\x1b\x04\
-fuel\x1b\x0aemitted-at\x1c\x04\0\x0dusage-columns\x03\0\x1d\x01r\x01\x06actual\x01\
-\x04\0\x0cwrong-stream\x03\0\x1f\x01r\x02\x07writtenw\x04code\x13\x04\0\x0cappen\
-d-error\x03\0!\x04\0\x05batch\x03\x01\x01h#\x01@\x01\x04self$\0\x01\x04\0\x10[me\
-thod]batch.of\x01%\x01@\x01\x04self$\0y\x04\0\x11[method]batch.len\x01&\x01@\x01\
-\x04self$\0w\x04\0\x16[method]batch.position\x01'\x01@\x01\x04self$\0\x16\x04\0\x11\
-[method]batch.ids\x01(\x01@\x02\x04self$\x08encoding\x15\0\x1a\x04\0\x14[method]\
-batch.encode\x01)\x01h\x0d\x01j\x01w\x01\x0f\x01@\x03\x04self$\x08encoding\x15\x02\
-to*\0+\x04\0\x16[method]batch.write-to\x01,\x01h\x11\x01j\x01w\x01\"\x01@\x04\x04\
-self$\x08encoding\x15\x04skipw\x02to-\0.\x04\0\x17[method]batch.append-to\x01/\x01\
-p\x03\x01j\x010\x01\x20\x01@\x01\x04self$\01\x04\0\x15[method]batch.entries\x012\
-\x01p\x05\x01j\x013\x01\x20\x01@\x01\x04self$\04\x04\0\x13[method]batch.usage\x01\
-5\x01j\x01\x1e\x01\x20\x01@\x01\x04self$\06\x04\0\x1b[method]batch.usage-columns\
-\x017\x01p\x07\x01j\x018\x01\x20\x01@\x01\x04self$\09\x04\0\x15[method]batch.con\
-trol\x01:\x01p\x09\x01j\x01;\x01\x20\x01@\x01\x04self$\0<\x04\0\x14[method]batch\
-.events\x01=\x03\0\x1bwasink:plugin/batches@0.1.0\x05\x16\x01B\x05\x01r\x04\x04n\
-ames\x07node-ids\x05epochs\x08settingss\x04\0\x07context\x03\0\0\x01kw\x01q\x03\x05\
-retry\x01\x02\0\x08rejected\x01s\0\x06broken\x01s\0\x04\0\x07failure\x03\0\x03\x03\
-\0\x1dwasink:plugin/lifecycle@0.1.0\x05\x17\x01B\x0b\x02\x03\x02\x01\x0d\x04\0\x06\
-stream\x03\0\0\x01m\x02\x08on-write\x08on-flush\x04\0\x0cacknowledges\x03\0\x02\x01\
-p\x01\x01ks\x01kw\x01r\x07\x07versions\x07summarys\x07streams\x04\x0fsettings-sc\
-hema\x05\x0cacknowledges\x03\x0cdedup-window\x06\x11acceptance-window\x06\x04\0\x0b\
-description\x03\0\x07\x01@\0\0\x08\x04\0\x08describe\x01\x09\x04\0\x19wasink:plu\
-gin/about@0.1.0\x05\x18\x02\x03\0\x08\x07context\x02\x03\0\x08\x07failure\x02\x03\
-\0\x07\x05batch\x01B\x18\x02\x03\x02\x01\x19\x04\0\x07context\x03\0\0\x02\x03\x02\
-\x01\x1a\x04\0\x07failure\x03\0\x02\x02\x03\x02\x01\x1b\x04\0\x05batch\x03\0\x04\
-\x01kw\x01q\x04\x09duplicate\0\0\x05retry\x01\x06\0\x08rejected\x01s\0\x07expire\
-d\0\0\x04\0\x07outcome\x03\0\x07\x01r\x02\x05indexy\x07outcome\x08\x04\0\x09exce\
-ption\x03\0\x09\x01j\0\x01s\x01@\x01\x07context\x01\0\x0b\x04\0\x04open\x01\x0c\x01\
-h\x05\x01p\x0a\x01j\x01\x0e\x01\x03\x01@\x01\x05batch\x0d\0\x0f\x04\0\x05write\x01\
-\x10\x01j\0\x01\x03\x01@\0\0\x11\x04\0\x05flush\x01\x12\x01@\0\0\x0b\x04\0\x05cl\
-ose\x01\x13\x04\0\x18wasink:plugin/sink@0.1.0\x05\x1c\x04\0\x1fwasink:plugin/sin\
-k-plugin@0.1.0\x04\0\x0b\x11\x01\0\x0bsink-plugin\x03\0\0\0G\x09producers\x01\x0c\
-processed-by\x02\x0dwit-component\x070.258.3\x10wit-bindgen-rust\x060.61.1";
+ds\x05\x01\0\x04\0\x05write\x01\x06\x03\0\x17wasink:plugin/log@0.1.0\x05\0\x01B\x03\
+\x01ks\x01@\x01\x04names\0\0\x04\0\x03get\x01\x01\x03\0\x1bwasink:plugin/secrets\
+@0.1.0\x05\x01\x01B\x1c\x01x\x04\0\x09timestamp\x03\0\0\x01m\x04\x08metering\x05\
+usage\x07control\x06events\x04\0\x06stream\x03\0\x02\x01q\x07\x10vm-compute-star\
+t\0\0\x0fvm-compute-stop\0\0\x10vm-storage-start\0\0\x0fvm-storage-stop\0\0\x12s\
+nap-storage-start\0\0\x11snap-storage-stop\0\0\x05other\x01s\0\x04\0\x04kind\x03\
+\0\x04\x01q\x0a\x04boot\0\0\x07restart\0\0\x05clone\0\0\x07restore\0\0\x0ehibern\
+ate-wake\0\0\x09stop-user\0\0\x0astop-crash\0\0\x05vm-rm\0\0\x07snap-rm\0\0\x05o\
+ther\x01s\0\x04\0\x06reason\x03\0\x06\x01r\x03\x03cpuw\x09mem-bytesw\x0dstorage-\
+bytesw\x04\0\x05shape\x03\0\x08\x01ks\x01k\x07\x01r\x08\x04kind\x05\x05vm-id\x0a\
+\x0bsnapshot-id\x0a\x12source-snapshot-id\x0a\x06reason\x0b\x0ahypervisor\x0a\x05\
+shape\x09\x0aemitted-at\x01\x04\0\x05entry\x03\0\x0c\x01m\x02\x02ok\x05error\x04\
+\0\x06status\x03\0\x0e\x01r\x0d\x03rids\x06tenants\x03srcs\x05stacks\x0bduration\
+-msw\x06status\x0f\x08bytes-inw\x09bytes-outw\x09mem-bytesw\x04fuelw\x10admissio\
+n-denied\x0a\x08billable\x7f\x0aemitted-at\x01\x04\0\x0busage-event\x03\0\x10\x01\
+kx\x01r\x0a\x08event-ids\x0aevent-types\x09tenant-id\x0a\x08stack-id\x0a\x07vers\
+ion\x12\x0cbase-version\x12\x0cartifact-ref\x0a\x08checksum\x0a\x0fcontrol-versi\
+onw\x0acreated-at\x0a\x04\0\x0dcontrol-event\x03\0\x13\x01k\x01\x01p}\x01k\x16\x01\
+o\x02ss\x01p\x18\x01r\x09\x02ids\x06sources\x04types\x07subject\x0a\x04time\x15\x11\
+data-content-type\x0a\x0bdata-schema\x0a\x04data\x17\x0aextensions\x19\x04\0\x0b\
+cloud-event\x03\0\x1a\x03\0\x1bwasink:plugin/records@0.1.0\x05\x02\x01B\x04\x04\0\
+\x05error\x03\x01\x01h\0\x01@\x01\x04self\x01\0s\x04\0\x1d[method]error.to-debug\
+-string\x01\x02\x03\0\x14wasi:io/error@0.2.12\x05\x03\x01B\x0a\x04\0\x08pollable\
+\x03\x01\x01h\0\x01@\x01\x04self\x01\0\x7f\x04\0\x16[method]pollable.ready\x01\x02\
+\x01@\x01\x04self\x01\x01\0\x04\0\x16[method]pollable.block\x01\x03\x01p\x01\x01\
+py\x01@\x01\x02in\x04\0\x05\x04\0\x04poll\x01\x06\x03\0\x13wasi:io/poll@0.2.12\x05\
+\x04\x02\x03\0\x03\x05error\x02\x03\0\x04\x08pollable\x01B(\x02\x03\x02\x01\x05\x04\
+\0\x05error\x03\0\0\x02\x03\x02\x01\x06\x04\0\x08pollable\x03\0\x02\x01i\x01\x01\
+q\x02\x15last-operation-failed\x01\x04\0\x06closed\0\0\x04\0\x0cstream-error\x03\
+\0\x05\x04\0\x0cinput-stream\x03\x01\x04\0\x0doutput-stream\x03\x01\x01h\x07\x01\
+p}\x01j\x01\x0a\x01\x06\x01@\x02\x04self\x09\x03lenw\0\x0b\x04\0\x19[method]inpu\
+t-stream.read\x01\x0c\x04\0\"[method]input-stream.blocking-read\x01\x0c\x01j\x01\
+w\x01\x06\x01@\x02\x04self\x09\x03lenw\0\x0d\x04\0\x19[method]input-stream.skip\x01\
+\x0e\x04\0\"[method]input-stream.blocking-skip\x01\x0e\x01i\x03\x01@\x01\x04self\
+\x09\0\x0f\x04\0\x1e[method]input-stream.subscribe\x01\x10\x01h\x08\x01@\x01\x04\
+self\x11\0\x0d\x04\0![method]output-stream.check-write\x01\x12\x01j\0\x01\x06\x01\
+@\x02\x04self\x11\x08contents\x0a\0\x13\x04\0\x1b[method]output-stream.write\x01\
+\x14\x04\0.[method]output-stream.blocking-write-and-flush\x01\x14\x01@\x01\x04se\
+lf\x11\0\x13\x04\0\x1b[method]output-stream.flush\x01\x15\x04\0$[method]output-s\
+tream.blocking-flush\x01\x15\x01@\x01\x04self\x11\0\x0f\x04\0\x1f[method]output-\
+stream.subscribe\x01\x16\x01@\x02\x04self\x11\x03lenw\0\x13\x04\0\"[method]outpu\
+t-stream.write-zeroes\x01\x17\x04\05[method]output-stream.blocking-write-zeroes-\
+and-flush\x01\x17\x01@\x03\x04self\x11\x03src\x09\x03lenw\0\x0d\x04\0\x1c[method\
+]output-stream.splice\x01\x18\x04\0%[method]output-stream.blocking-splice\x01\x18\
+\x03\0\x16wasi:io/streams@0.2.12\x05\x07\x01B\x05\x01r\x02\x07secondsw\x0bnanose\
+condsy\x04\0\x08datetime\x03\0\0\x01@\0\0\x01\x04\0\x03now\x01\x02\x04\0\x0areso\
+lution\x01\x02\x03\0\x1dwasi:clocks/wall-clock@0.2.12\x05\x08\x02\x03\0\x05\x0ci\
+nput-stream\x02\x03\0\x05\x0doutput-stream\x02\x03\0\x05\x05error\x02\x03\0\x06\x08\
+datetime\x01Br\x02\x03\x02\x01\x09\x04\0\x0cinput-stream\x03\0\0\x02\x03\x02\x01\
+\x0a\x04\0\x0doutput-stream\x03\0\x02\x02\x03\x02\x01\x0b\x04\0\x05error\x03\0\x04\
+\x02\x03\x02\x01\x0c\x04\0\x08datetime\x03\0\x06\x01w\x04\0\x08filesize\x03\0\x08\
+\x01m\x08\x07unknown\x0cblock-device\x10character-device\x09directory\x04fifo\x0d\
+symbolic-link\x0cregular-file\x06socket\x04\0\x0fdescriptor-type\x03\0\x0a\x01n\x06\
+\x04read\x05write\x13file-integrity-sync\x13data-integrity-sync\x14requested-wri\
+te-sync\x10mutate-directory\x04\0\x10descriptor-flags\x03\0\x0c\x01n\x01\x0esyml\
+ink-follow\x04\0\x0apath-flags\x03\0\x0e\x01n\x04\x06create\x09directory\x09excl\
+usive\x08truncate\x04\0\x0aopen-flags\x03\0\x10\x01w\x04\0\x0alink-count\x03\0\x12\
+\x01k\x07\x01r\x06\x04type\x0b\x0alink-count\x13\x04size\x09\x15data-access-time\
+stamp\x14\x1bdata-modification-timestamp\x14\x17status-change-timestamp\x14\x04\0\
+\x0fdescriptor-stat\x03\0\x15\x01q\x03\x09no-change\0\0\x03now\0\0\x09timestamp\x01\
+\x07\0\x04\0\x0dnew-timestamp\x03\0\x17\x01r\x02\x04type\x0b\x04names\x04\0\x0fd\
+irectory-entry\x03\0\x19\x01m%\x06access\x0bwould-block\x07already\x0ebad-descri\
+ptor\x04busy\x08deadlock\x05quota\x05exist\x0efile-too-large\x15illegal-byte-seq\
+uence\x0bin-progress\x0binterrupted\x07invalid\x02io\x0cis-directory\x04loop\x0e\
+too-many-links\x0cmessage-size\x0dname-too-long\x09no-device\x08no-entry\x07no-l\
+ock\x13insufficient-memory\x12insufficient-space\x0dnot-directory\x09not-empty\x0f\
+not-recoverable\x0bunsupported\x06no-tty\x0eno-such-device\x08overflow\x0dnot-pe\
+rmitted\x04pipe\x09read-only\x0cinvalid-seek\x0etext-file-busy\x0ccross-device\x04\
+\0\x0aerror-code\x03\0\x1b\x01m\x06\x06normal\x0asequential\x06random\x09will-ne\
+ed\x09dont-need\x08no-reuse\x04\0\x06advice\x03\0\x1d\x01r\x02\x05lowerw\x05uppe\
+rw\x04\0\x13metadata-hash-value\x03\0\x1f\x04\0\x0adescriptor\x03\x01\x04\0\x16d\
+irectory-entry-stream\x03\x01\x01h!\x01i\x01\x01j\x01$\x01\x1c\x01@\x02\x04self#\
+\x06offset\x09\0%\x04\0\"[method]descriptor.read-via-stream\x01&\x01i\x03\x01j\x01\
+'\x01\x1c\x01@\x02\x04self#\x06offset\x09\0(\x04\0#[method]descriptor.write-via-\
+stream\x01)\x01@\x01\x04self#\0(\x04\0$[method]descriptor.append-via-stream\x01*\
+\x01j\0\x01\x1c\x01@\x04\x04self#\x06offset\x09\x06length\x09\x06advice\x1e\0+\x04\
+\0\x19[method]descriptor.advise\x01,\x01@\x01\x04self#\0+\x04\0\x1c[method]descr\
+iptor.sync-data\x01-\x01j\x01\x0d\x01\x1c\x01@\x01\x04self#\0.\x04\0\x1c[method]\
+descriptor.get-flags\x01/\x01j\x01\x0b\x01\x1c\x01@\x01\x04self#\00\x04\0\x1b[me\
+thod]descriptor.get-type\x011\x01@\x02\x04self#\x04size\x09\0+\x04\0\x1b[method]\
+descriptor.set-size\x012\x01@\x03\x04self#\x15data-access-timestamp\x18\x1bdata-\
+modification-timestamp\x18\0+\x04\0\x1c[method]descriptor.set-times\x013\x01p}\x01\
+o\x024\x7f\x01j\x015\x01\x1c\x01@\x03\x04self#\x06length\x09\x06offset\x09\06\x04\
+\0\x17[method]descriptor.read\x017\x01j\x01\x09\x01\x1c\x01@\x03\x04self#\x06buf\
+fer4\x06offset\x09\08\x04\0\x18[method]descriptor.write\x019\x01i\"\x01j\x01:\x01\
+\x1c\x01@\x01\x04self#\0;\x04\0![method]descriptor.read-directory\x01<\x04\0\x17\
+[method]descriptor.sync\x01-\x01@\x02\x04self#\x04paths\0+\x04\0&[method]descrip\
+tor.create-directory-at\x01=\x01j\x01\x16\x01\x1c\x01@\x01\x04self#\0>\x04\0\x17\
+[method]descriptor.stat\x01?\x01@\x03\x04self#\x0apath-flags\x0f\x04paths\0>\x04\
+\0\x1a[method]descriptor.stat-at\x01@\x01@\x05\x04self#\x0apath-flags\x0f\x04pat\
+hs\x15data-access-timestamp\x18\x1bdata-modification-timestamp\x18\0+\x04\0\x1f[\
+method]descriptor.set-times-at\x01A\x01@\x05\x04self#\x0eold-path-flags\x0f\x08o\
+ld-paths\x0enew-descriptor#\x08new-paths\0+\x04\0\x1a[method]descriptor.link-at\x01\
+B\x01i!\x01j\x01\xc3\0\x01\x1c\x01@\x05\x04self#\x0apath-flags\x0f\x04paths\x0ao\
+pen-flags\x11\x05flags\x0d\0\xc4\0\x04\0\x1a[method]descriptor.open-at\x01E\x01j\
+\x01s\x01\x1c\x01@\x02\x04self#\x04paths\0\xc6\0\x04\0\x1e[method]descriptor.rea\
+dlink-at\x01G\x04\0&[method]descriptor.remove-directory-at\x01=\x01@\x04\x04self\
+#\x08old-paths\x0enew-descriptor#\x08new-paths\0+\x04\0\x1c[method]descriptor.re\
+name-at\x01H\x01@\x03\x04self#\x08old-paths\x08new-paths\0+\x04\0\x1d[method]des\
+criptor.symlink-at\x01I\x04\0![method]descriptor.unlink-file-at\x01=\x01@\x02\x04\
+self#\x05other#\0\x7f\x04\0![method]descriptor.is-same-object\x01J\x01j\x01\x20\x01\
+\x1c\x01@\x01\x04self#\0\xcb\0\x04\0\x20[method]descriptor.metadata-hash\x01L\x01\
+@\x03\x04self#\x0apath-flags\x0f\x04paths\0\xcb\0\x04\0#[method]descriptor.metad\
+ata-hash-at\x01M\x01h\"\x01k\x1a\x01j\x01\xcf\0\x01\x1c\x01@\x01\x04self\xce\0\0\
+\xd0\0\x04\03[method]directory-entry-stream.read-directory-entry\x01Q\x01h\x05\x01\
+k\x1c\x01@\x01\x03err\xd2\0\0\xd3\0\x04\0\x15filesystem-error-code\x01T\x03\0\x1c\
+wasi:filesystem/types@0.2.12\x05\x0d\x02\x03\0\x02\x06stream\x02\x03\0\x02\x05en\
+try\x02\x03\0\x02\x0busage-event\x02\x03\0\x02\x0dcontrol-event\x02\x03\0\x02\x0b\
+cloud-event\x02\x03\0\x02\x09timestamp\x02\x03\0\x05\x0cstream-error\x02\x03\0\x07\
+\x0adescriptor\x02\x03\0\x07\x0aerror-code\x01BJ\x02\x03\x02\x01\x0e\x04\0\x06st\
+ream\x03\0\0\x02\x03\x02\x01\x0f\x04\0\x05entry\x03\0\x02\x02\x03\x02\x01\x10\x04\
+\0\x0busage-event\x03\0\x04\x02\x03\x02\x01\x11\x04\0\x0dcontrol-event\x03\0\x06\
+\x02\x03\x02\x01\x12\x04\0\x0bcloud-event\x03\0\x08\x02\x03\x02\x01\x13\x04\0\x09\
+timestamp\x03\0\x0a\x02\x03\x02\x01\x0a\x04\0\x0doutput-stream\x03\0\x0c\x02\x03\
+\x02\x01\x14\x04\0\x0cstream-error\x03\0\x0e\x02\x03\x02\x01\x15\x04\0\x0adescri\
+ptor\x03\0\x10\x02\x03\x02\x01\x16\x04\0\x0aerror-code\x03\0\x12\x01m\x04\x05jso\
+nl\x0ajson-array\x11cloudevents-batch\x11cloudevents-jsonl\x04\0\x08encoding\x03\
+\0\x14\x01ps\x01py\x01r\x02\x06values\x16\x05codes\x17\x04\0\x11dictionary-colum\
+n\x03\0\x18\x01p}\x01pw\x01p\x0b\x01r\x0c\x06tenant\x19\x03src\x19\x05stack\x19\x02\
+ok\x1a\x08billable\x1a\x06denied\x1a\x0bduration-ms\x1b\x08bytes-in\x1b\x09bytes\
+-out\x1b\x09mem-bytes\x1b\x04fuel\x1b\x0aemitted-at\x1c\x04\0\x0dusage-columns\x03\
+\0\x1d\x01r\x01\x06actual\x01\x04\0\x0cwrong-stream\x03\0\x1f\x01r\x02\x07writte\
+nw\x04code\x13\x04\0\x0cappend-error\x03\0!\x04\0\x05batch\x03\x01\x01h#\x01@\x01\
+\x04self$\0\x01\x04\0\x10[method]batch.of\x01%\x01@\x01\x04self$\0y\x04\0\x11[me\
+thod]batch.len\x01&\x01@\x01\x04self$\0w\x04\0\x16[method]batch.position\x01'\x01\
+@\x01\x04self$\0\x16\x04\0\x11[method]batch.ids\x01(\x01@\x02\x04self$\x08encodi\
+ng\x15\0\x1a\x04\0\x14[method]batch.encode\x01)\x01h\x0d\x01j\x01w\x01\x0f\x01@\x03\
+\x04self$\x08encoding\x15\x02to*\0+\x04\0\x16[method]batch.write-to\x01,\x01h\x11\
+\x01j\x01w\x01\"\x01@\x04\x04self$\x08encoding\x15\x04skipw\x02to-\0.\x04\0\x17[\
+method]batch.append-to\x01/\x01p\x03\x01j\x010\x01\x20\x01@\x01\x04self$\01\x04\0\
+\x15[method]batch.entries\x012\x01p\x05\x01j\x013\x01\x20\x01@\x01\x04self$\04\x04\
+\0\x13[method]batch.usage\x015\x01j\x01\x1e\x01\x20\x01@\x01\x04self$\06\x04\0\x1b\
+[method]batch.usage-columns\x017\x01p\x07\x01j\x018\x01\x20\x01@\x01\x04self$\09\
+\x04\0\x15[method]batch.control\x01:\x01p\x09\x01j\x01;\x01\x20\x01@\x01\x04self\
+$\0<\x04\0\x14[method]batch.events\x01=\x03\0\x1bwasink:plugin/batches@0.1.0\x05\
+\x17\x01B\x05\x01r\x04\x04names\x07node-ids\x05epochs\x08settingss\x04\0\x07cont\
+ext\x03\0\0\x01kw\x01q\x03\x05retry\x01\x02\0\x08rejected\x01s\0\x06broken\x01s\0\
+\x04\0\x07failure\x03\0\x03\x03\0\x1dwasink:plugin/lifecycle@0.1.0\x05\x18\x01B\x10\
+\x02\x03\x02\x01\x0e\x04\0\x06stream\x03\0\0\x01m\x02\x08on-write\x08on-flush\x04\
+\0\x0cacknowledges\x03\0\x02\x01q\x07\x09directory\0\0\x04http\x01s\0\x03tcp\x01\
+s\0\x06secret\x01s\0\x0benvironment\x01s\0\x06stderr\0\0\x03log\0\0\x04\0\x04nee\
+d\x03\0\x04\x01r\x03\x04need\x05\x08required\x7f\x06reasons\x04\0\x03ask\x03\0\x06\
+\x01p\x01\x01ks\x01kw\x01p\x07\x01r\x08\x07versions\x07summarys\x07streams\x08\x0f\
+settings-schema\x09\x0cacknowledges\x03\x0cdedup-window\x0a\x11acceptance-window\
+\x0a\x04asks\x0b\x04\0\x0bdescription\x03\0\x0c\x01@\0\0\x0d\x04\0\x08describe\x01\
+\x0e\x04\0\x19wasink:plugin/about@0.1.0\x05\x19\x02\x03\0\x09\x07context\x02\x03\
+\0\x09\x07failure\x02\x03\0\x08\x05batch\x01B\x18\x02\x03\x02\x01\x1a\x04\0\x07c\
+ontext\x03\0\0\x02\x03\x02\x01\x1b\x04\0\x07failure\x03\0\x02\x02\x03\x02\x01\x1c\
+\x04\0\x05batch\x03\0\x04\x01kw\x01q\x04\x09duplicate\0\0\x05retry\x01\x06\0\x08\
+rejected\x01s\0\x07expired\0\0\x04\0\x07outcome\x03\0\x07\x01r\x02\x05indexy\x07\
+outcome\x08\x04\0\x09exception\x03\0\x09\x01j\0\x01s\x01@\x01\x07context\x01\0\x0b\
+\x04\0\x04open\x01\x0c\x01h\x05\x01p\x0a\x01j\x01\x0e\x01\x03\x01@\x01\x05batch\x0d\
+\0\x0f\x04\0\x05write\x01\x10\x01j\0\x01\x03\x01@\0\0\x11\x04\0\x05flush\x01\x12\
+\x01@\0\0\x0b\x04\0\x05close\x01\x13\x04\0\x18wasink:plugin/sink@0.1.0\x05\x1d\x04\
+\0\x1fwasink:plugin/sink-plugin@0.1.0\x04\0\x0b\x11\x01\0\x0bsink-plugin\x03\0\0\
+\0G\x09producers\x01\x0cprocessed-by\x02\x0dwit-component\x070.258.3\x10wit-bind\
+gen-rust\x060.61.1";
         };
     };
 }
@@ -3751,151 +4067,152 @@ pub use __export_sink_plugin_impl as export;
 )]
 #[doc(hidden)]
 #[allow(clippy::octal_escapes)]
-pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 7131] = *b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xb96\x01A\x02\x01A!\x01\
+pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 7188] = *b"\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xf26\x01A\x02\x01A#\x01\
 B\x08\x01m\x04\x05debug\x04info\x04warn\x05error\x04\0\x05level\x03\0\0\x01q\x04\
 \x04text\x01s\0\x06signed\x01x\0\x08unsigned\x01w\0\x07boolean\x01\x7f\0\x04\0\x05\
 value\x03\0\x02\x01o\x02s\x03\x01p\x04\x01@\x03\x05level\x01\x07messages\x06fiel\
-ds\x05\x01\0\x04\0\x05write\x01\x06\x03\0\x17wasink:plugin/log@0.1.0\x05\0\x01B\x1c\
-\x01x\x04\0\x09timestamp\x03\0\0\x01m\x04\x08metering\x05usage\x07control\x06eve\
-nts\x04\0\x06stream\x03\0\x02\x01q\x07\x10vm-compute-start\0\0\x0fvm-compute-sto\
-p\0\0\x10vm-storage-start\0\0\x0fvm-storage-stop\0\0\x12snap-storage-start\0\0\x11\
-snap-storage-stop\0\0\x05other\x01s\0\x04\0\x04kind\x03\0\x04\x01q\x0a\x04boot\0\
-\0\x07restart\0\0\x05clone\0\0\x07restore\0\0\x0ehibernate-wake\0\0\x09stop-user\
-\0\0\x0astop-crash\0\0\x05vm-rm\0\0\x07snap-rm\0\0\x05other\x01s\0\x04\0\x06reas\
-on\x03\0\x06\x01r\x03\x03cpuw\x09mem-bytesw\x0dstorage-bytesw\x04\0\x05shape\x03\
-\0\x08\x01ks\x01k\x07\x01r\x08\x04kind\x05\x05vm-id\x0a\x0bsnapshot-id\x0a\x12so\
-urce-snapshot-id\x0a\x06reason\x0b\x0ahypervisor\x0a\x05shape\x09\x0aemitted-at\x01\
-\x04\0\x05entry\x03\0\x0c\x01m\x02\x02ok\x05error\x04\0\x06status\x03\0\x0e\x01r\
-\x0d\x03rids\x06tenants\x03srcs\x05stacks\x0bduration-msw\x06status\x0f\x08bytes\
--inw\x09bytes-outw\x09mem-bytesw\x04fuelw\x10admission-denied\x0a\x08billable\x7f\
-\x0aemitted-at\x01\x04\0\x0busage-event\x03\0\x10\x01kx\x01r\x0a\x08event-ids\x0a\
-event-types\x09tenant-id\x0a\x08stack-id\x0a\x07version\x12\x0cbase-version\x12\x0c\
-artifact-ref\x0a\x08checksum\x0a\x0fcontrol-versionw\x0acreated-at\x0a\x04\0\x0d\
-control-event\x03\0\x13\x01k\x01\x01p}\x01k\x16\x01o\x02ss\x01p\x18\x01r\x09\x02\
-ids\x06sources\x04types\x07subject\x0a\x04time\x15\x11data-content-type\x0a\x0bd\
-ata-schema\x0a\x04data\x17\x0aextensions\x19\x04\0\x0bcloud-event\x03\0\x1a\x03\0\
-\x1bwasink:plugin/records@0.1.0\x05\x01\x01B\x04\x04\0\x05error\x03\x01\x01h\0\x01\
-@\x01\x04self\x01\0s\x04\0\x1d[method]error.to-debug-string\x01\x02\x03\0\x14was\
-i:io/error@0.2.12\x05\x02\x01B\x0a\x04\0\x08pollable\x03\x01\x01h\0\x01@\x01\x04\
-self\x01\0\x7f\x04\0\x16[method]pollable.ready\x01\x02\x01@\x01\x04self\x01\x01\0\
-\x04\0\x16[method]pollable.block\x01\x03\x01p\x01\x01py\x01@\x01\x02in\x04\0\x05\
-\x04\0\x04poll\x01\x06\x03\0\x13wasi:io/poll@0.2.12\x05\x03\x02\x03\0\x02\x05err\
-or\x02\x03\0\x03\x08pollable\x01B(\x02\x03\x02\x01\x04\x04\0\x05error\x03\0\0\x02\
-\x03\x02\x01\x05\x04\0\x08pollable\x03\0\x02\x01i\x01\x01q\x02\x15last-operation\
--failed\x01\x04\0\x06closed\0\0\x04\0\x0cstream-error\x03\0\x05\x04\0\x0cinput-s\
-tream\x03\x01\x04\0\x0doutput-stream\x03\x01\x01h\x07\x01p}\x01j\x01\x0a\x01\x06\
-\x01@\x02\x04self\x09\x03lenw\0\x0b\x04\0\x19[method]input-stream.read\x01\x0c\x04\
-\0\"[method]input-stream.blocking-read\x01\x0c\x01j\x01w\x01\x06\x01@\x02\x04sel\
-f\x09\x03lenw\0\x0d\x04\0\x19[method]input-stream.skip\x01\x0e\x04\0\"[method]in\
-put-stream.blocking-skip\x01\x0e\x01i\x03\x01@\x01\x04self\x09\0\x0f\x04\0\x1e[m\
-ethod]input-stream.subscribe\x01\x10\x01h\x08\x01@\x01\x04self\x11\0\x0d\x04\0![\
-method]output-stream.check-write\x01\x12\x01j\0\x01\x06\x01@\x02\x04self\x11\x08\
-contents\x0a\0\x13\x04\0\x1b[method]output-stream.write\x01\x14\x04\0.[method]ou\
-tput-stream.blocking-write-and-flush\x01\x14\x01@\x01\x04self\x11\0\x13\x04\0\x1b\
-[method]output-stream.flush\x01\x15\x04\0$[method]output-stream.blocking-flush\x01\
-\x15\x01@\x01\x04self\x11\0\x0f\x04\0\x1f[method]output-stream.subscribe\x01\x16\
-\x01@\x02\x04self\x11\x03lenw\0\x13\x04\0\"[method]output-stream.write-zeroes\x01\
-\x17\x04\05[method]output-stream.blocking-write-zeroes-and-flush\x01\x17\x01@\x03\
-\x04self\x11\x03src\x09\x03lenw\0\x0d\x04\0\x1c[method]output-stream.splice\x01\x18\
-\x04\0%[method]output-stream.blocking-splice\x01\x18\x03\0\x16wasi:io/streams@0.\
-2.12\x05\x06\x01B\x05\x01r\x02\x07secondsw\x0bnanosecondsy\x04\0\x08datetime\x03\
-\0\0\x01@\0\0\x01\x04\0\x03now\x01\x02\x04\0\x0aresolution\x01\x02\x03\0\x1dwasi\
-:clocks/wall-clock@0.2.12\x05\x07\x02\x03\0\x04\x0cinput-stream\x02\x03\0\x04\x0d\
-output-stream\x02\x03\0\x04\x05error\x02\x03\0\x05\x08datetime\x01Br\x02\x03\x02\
-\x01\x08\x04\0\x0cinput-stream\x03\0\0\x02\x03\x02\x01\x09\x04\0\x0doutput-strea\
-m\x03\0\x02\x02\x03\x02\x01\x0a\x04\0\x05error\x03\0\x04\x02\x03\x02\x01\x0b\x04\
-\0\x08datetime\x03\0\x06\x01w\x04\0\x08filesize\x03\0\x08\x01m\x08\x07unknown\x0c\
-block-device\x10character-device\x09directory\x04fifo\x0dsymbolic-link\x0cregula\
-r-file\x06socket\x04\0\x0fdescriptor-type\x03\0\x0a\x01n\x06\x04read\x05write\x13\
-file-integrity-sync\x13data-integrity-sync\x14requested-write-sync\x10mutate-dir\
-ectory\x04\0\x10descriptor-flags\x03\0\x0c\x01n\x01\x0esymlink-follow\x04\0\x0ap\
-ath-flags\x03\0\x0e\x01n\x04\x06create\x09directory\x09exclusive\x08truncate\x04\
-\0\x0aopen-flags\x03\0\x10\x01w\x04\0\x0alink-count\x03\0\x12\x01k\x07\x01r\x06\x04\
-type\x0b\x0alink-count\x13\x04size\x09\x15data-access-timestamp\x14\x1bdata-modi\
-fication-timestamp\x14\x17status-change-timestamp\x14\x04\0\x0fdescriptor-stat\x03\
-\0\x15\x01q\x03\x09no-change\0\0\x03now\0\0\x09timestamp\x01\x07\0\x04\0\x0dnew-\
-timestamp\x03\0\x17\x01r\x02\x04type\x0b\x04names\x04\0\x0fdirectory-entry\x03\0\
-\x19\x01m%\x06access\x0bwould-block\x07already\x0ebad-descriptor\x04busy\x08dead\
-lock\x05quota\x05exist\x0efile-too-large\x15illegal-byte-sequence\x0bin-progress\
-\x0binterrupted\x07invalid\x02io\x0cis-directory\x04loop\x0etoo-many-links\x0cme\
-ssage-size\x0dname-too-long\x09no-device\x08no-entry\x07no-lock\x13insufficient-\
-memory\x12insufficient-space\x0dnot-directory\x09not-empty\x0fnot-recoverable\x0b\
-unsupported\x06no-tty\x0eno-such-device\x08overflow\x0dnot-permitted\x04pipe\x09\
-read-only\x0cinvalid-seek\x0etext-file-busy\x0ccross-device\x04\0\x0aerror-code\x03\
-\0\x1b\x01m\x06\x06normal\x0asequential\x06random\x09will-need\x09dont-need\x08n\
-o-reuse\x04\0\x06advice\x03\0\x1d\x01r\x02\x05lowerw\x05upperw\x04\0\x13metadata\
--hash-value\x03\0\x1f\x04\0\x0adescriptor\x03\x01\x04\0\x16directory-entry-strea\
-m\x03\x01\x01h!\x01i\x01\x01j\x01$\x01\x1c\x01@\x02\x04self#\x06offset\x09\0%\x04\
-\0\"[method]descriptor.read-via-stream\x01&\x01i\x03\x01j\x01'\x01\x1c\x01@\x02\x04\
-self#\x06offset\x09\0(\x04\0#[method]descriptor.write-via-stream\x01)\x01@\x01\x04\
-self#\0(\x04\0$[method]descriptor.append-via-stream\x01*\x01j\0\x01\x1c\x01@\x04\
-\x04self#\x06offset\x09\x06length\x09\x06advice\x1e\0+\x04\0\x19[method]descript\
-or.advise\x01,\x01@\x01\x04self#\0+\x04\0\x1c[method]descriptor.sync-data\x01-\x01\
-j\x01\x0d\x01\x1c\x01@\x01\x04self#\0.\x04\0\x1c[method]descriptor.get-flags\x01\
-/\x01j\x01\x0b\x01\x1c\x01@\x01\x04self#\00\x04\0\x1b[method]descriptor.get-type\
-\x011\x01@\x02\x04self#\x04size\x09\0+\x04\0\x1b[method]descriptor.set-size\x012\
-\x01@\x03\x04self#\x15data-access-timestamp\x18\x1bdata-modification-timestamp\x18\
-\0+\x04\0\x1c[method]descriptor.set-times\x013\x01p}\x01o\x024\x7f\x01j\x015\x01\
-\x1c\x01@\x03\x04self#\x06length\x09\x06offset\x09\06\x04\0\x17[method]descripto\
-r.read\x017\x01j\x01\x09\x01\x1c\x01@\x03\x04self#\x06buffer4\x06offset\x09\08\x04\
-\0\x18[method]descriptor.write\x019\x01i\"\x01j\x01:\x01\x1c\x01@\x01\x04self#\0\
-;\x04\0![method]descriptor.read-directory\x01<\x04\0\x17[method]descriptor.sync\x01\
--\x01@\x02\x04self#\x04paths\0+\x04\0&[method]descriptor.create-directory-at\x01\
-=\x01j\x01\x16\x01\x1c\x01@\x01\x04self#\0>\x04\0\x17[method]descriptor.stat\x01\
-?\x01@\x03\x04self#\x0apath-flags\x0f\x04paths\0>\x04\0\x1a[method]descriptor.st\
-at-at\x01@\x01@\x05\x04self#\x0apath-flags\x0f\x04paths\x15data-access-timestamp\
-\x18\x1bdata-modification-timestamp\x18\0+\x04\0\x1f[method]descriptor.set-times\
--at\x01A\x01@\x05\x04self#\x0eold-path-flags\x0f\x08old-paths\x0enew-descriptor#\
-\x08new-paths\0+\x04\0\x1a[method]descriptor.link-at\x01B\x01i!\x01j\x01\xc3\0\x01\
-\x1c\x01@\x05\x04self#\x0apath-flags\x0f\x04paths\x0aopen-flags\x11\x05flags\x0d\
-\0\xc4\0\x04\0\x1a[method]descriptor.open-at\x01E\x01j\x01s\x01\x1c\x01@\x02\x04\
-self#\x04paths\0\xc6\0\x04\0\x1e[method]descriptor.readlink-at\x01G\x04\0&[metho\
-d]descriptor.remove-directory-at\x01=\x01@\x04\x04self#\x08old-paths\x0enew-desc\
-riptor#\x08new-paths\0+\x04\0\x1c[method]descriptor.rename-at\x01H\x01@\x03\x04s\
-elf#\x08old-paths\x08new-paths\0+\x04\0\x1d[method]descriptor.symlink-at\x01I\x04\
-\0![method]descriptor.unlink-file-at\x01=\x01@\x02\x04self#\x05other#\0\x7f\x04\0\
-![method]descriptor.is-same-object\x01J\x01j\x01\x20\x01\x1c\x01@\x01\x04self#\0\
-\xcb\0\x04\0\x20[method]descriptor.metadata-hash\x01L\x01@\x03\x04self#\x0apath-\
-flags\x0f\x04paths\0\xcb\0\x04\0#[method]descriptor.metadata-hash-at\x01M\x01h\"\
-\x01k\x1a\x01j\x01\xcf\0\x01\x1c\x01@\x01\x04self\xce\0\0\xd0\0\x04\03[method]di\
-rectory-entry-stream.read-directory-entry\x01Q\x01h\x05\x01k\x1c\x01@\x01\x03err\
-\xd2\0\0\xd3\0\x04\0\x15filesystem-error-code\x01T\x03\0\x1cwasi:filesystem/type\
-s@0.2.12\x05\x0c\x02\x03\0\x01\x06stream\x02\x03\0\x01\x05entry\x02\x03\0\x01\x0b\
-usage-event\x02\x03\0\x01\x0dcontrol-event\x02\x03\0\x01\x0bcloud-event\x02\x03\0\
-\x01\x09timestamp\x02\x03\0\x04\x0cstream-error\x02\x03\0\x06\x0adescriptor\x02\x03\
-\0\x06\x0aerror-code\x01BJ\x02\x03\x02\x01\x0d\x04\0\x06stream\x03\0\0\x02\x03\x02\
-\x01\x0e\x04\0\x05entry\x03\0\x02\x02\x03\x02\x01\x0f\x04\0\x0busage-event\x03\0\
-\x04\x02\x03\x02\x01\x10\x04\0\x0dcontrol-event\x03\0\x06\x02\x03\x02\x01\x11\x04\
-\0\x0bcloud-event\x03\0\x08\x02\x03\x02\x01\x12\x04\0\x09timestamp\x03\0\x0a\x02\
-\x03\x02\x01\x09\x04\0\x0doutput-stream\x03\0\x0c\x02\x03\x02\x01\x13\x04\0\x0cs\
-tream-error\x03\0\x0e\x02\x03\x02\x01\x14\x04\0\x0adescriptor\x03\0\x10\x02\x03\x02\
-\x01\x15\x04\0\x0aerror-code\x03\0\x12\x01m\x04\x05jsonl\x0ajson-array\x11cloude\
-vents-batch\x11cloudevents-jsonl\x04\0\x08encoding\x03\0\x14\x01ps\x01py\x01r\x02\
-\x06values\x16\x05codes\x17\x04\0\x11dictionary-column\x03\0\x18\x01p}\x01pw\x01\
-p\x0b\x01r\x0c\x06tenant\x19\x03src\x19\x05stack\x19\x02ok\x1a\x08billable\x1a\x06\
-denied\x1a\x0bduration-ms\x1b\x08bytes-in\x1b\x09bytes-out\x1b\x09mem-bytes\x1b\x04\
-fuel\x1b\x0aemitted-at\x1c\x04\0\x0dusage-columns\x03\0\x1d\x01r\x01\x06actual\x01\
-\x04\0\x0cwrong-stream\x03\0\x1f\x01r\x02\x07writtenw\x04code\x13\x04\0\x0cappen\
-d-error\x03\0!\x04\0\x05batch\x03\x01\x01h#\x01@\x01\x04self$\0\x01\x04\0\x10[me\
-thod]batch.of\x01%\x01@\x01\x04self$\0y\x04\0\x11[method]batch.len\x01&\x01@\x01\
-\x04self$\0w\x04\0\x16[method]batch.position\x01'\x01@\x01\x04self$\0\x16\x04\0\x11\
-[method]batch.ids\x01(\x01@\x02\x04self$\x08encoding\x15\0\x1a\x04\0\x14[method]\
-batch.encode\x01)\x01h\x0d\x01j\x01w\x01\x0f\x01@\x03\x04self$\x08encoding\x15\x02\
-to*\0+\x04\0\x16[method]batch.write-to\x01,\x01h\x11\x01j\x01w\x01\"\x01@\x04\x04\
-self$\x08encoding\x15\x04skipw\x02to-\0.\x04\0\x17[method]batch.append-to\x01/\x01\
-p\x03\x01j\x010\x01\x20\x01@\x01\x04self$\01\x04\0\x15[method]batch.entries\x012\
-\x01p\x05\x01j\x013\x01\x20\x01@\x01\x04self$\04\x04\0\x13[method]batch.usage\x01\
-5\x01j\x01\x1e\x01\x20\x01@\x01\x04self$\06\x04\0\x1b[method]batch.usage-columns\
-\x017\x01p\x07\x01j\x018\x01\x20\x01@\x01\x04self$\09\x04\0\x15[method]batch.con\
-trol\x01:\x01p\x09\x01j\x01;\x01\x20\x01@\x01\x04self$\0<\x04\0\x14[method]batch\
-.events\x01=\x03\0\x1bwasink:plugin/batches@0.1.0\x05\x16\x01B\x05\x01r\x04\x04n\
-ames\x07node-ids\x05epochs\x08settingss\x04\0\x07context\x03\0\0\x01kw\x01q\x03\x05\
-retry\x01\x02\0\x08rejected\x01s\0\x06broken\x01s\0\x04\0\x07failure\x03\0\x03\x03\
-\0\x1dwasink:plugin/lifecycle@0.1.0\x05\x17\x04\0?wasink:plugin/sink-plugin-with\
--all-of-its-exports-removed@0.1.0\x04\0\x0b1\x01\0+sink-plugin-with-all-of-its-e\
-xports-removed\x03\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0dwit-component\x07\
-0.258.3\x10wit-bindgen-rust\x060.61.1";
+ds\x05\x01\0\x04\0\x05write\x01\x06\x03\0\x17wasink:plugin/log@0.1.0\x05\0\x01B\x03\
+\x01ks\x01@\x01\x04names\0\0\x04\0\x03get\x01\x01\x03\0\x1bwasink:plugin/secrets\
+@0.1.0\x05\x01\x01B\x1c\x01x\x04\0\x09timestamp\x03\0\0\x01m\x04\x08metering\x05\
+usage\x07control\x06events\x04\0\x06stream\x03\0\x02\x01q\x07\x10vm-compute-star\
+t\0\0\x0fvm-compute-stop\0\0\x10vm-storage-start\0\0\x0fvm-storage-stop\0\0\x12s\
+nap-storage-start\0\0\x11snap-storage-stop\0\0\x05other\x01s\0\x04\0\x04kind\x03\
+\0\x04\x01q\x0a\x04boot\0\0\x07restart\0\0\x05clone\0\0\x07restore\0\0\x0ehibern\
+ate-wake\0\0\x09stop-user\0\0\x0astop-crash\0\0\x05vm-rm\0\0\x07snap-rm\0\0\x05o\
+ther\x01s\0\x04\0\x06reason\x03\0\x06\x01r\x03\x03cpuw\x09mem-bytesw\x0dstorage-\
+bytesw\x04\0\x05shape\x03\0\x08\x01ks\x01k\x07\x01r\x08\x04kind\x05\x05vm-id\x0a\
+\x0bsnapshot-id\x0a\x12source-snapshot-id\x0a\x06reason\x0b\x0ahypervisor\x0a\x05\
+shape\x09\x0aemitted-at\x01\x04\0\x05entry\x03\0\x0c\x01m\x02\x02ok\x05error\x04\
+\0\x06status\x03\0\x0e\x01r\x0d\x03rids\x06tenants\x03srcs\x05stacks\x0bduration\
+-msw\x06status\x0f\x08bytes-inw\x09bytes-outw\x09mem-bytesw\x04fuelw\x10admissio\
+n-denied\x0a\x08billable\x7f\x0aemitted-at\x01\x04\0\x0busage-event\x03\0\x10\x01\
+kx\x01r\x0a\x08event-ids\x0aevent-types\x09tenant-id\x0a\x08stack-id\x0a\x07vers\
+ion\x12\x0cbase-version\x12\x0cartifact-ref\x0a\x08checksum\x0a\x0fcontrol-versi\
+onw\x0acreated-at\x0a\x04\0\x0dcontrol-event\x03\0\x13\x01k\x01\x01p}\x01k\x16\x01\
+o\x02ss\x01p\x18\x01r\x09\x02ids\x06sources\x04types\x07subject\x0a\x04time\x15\x11\
+data-content-type\x0a\x0bdata-schema\x0a\x04data\x17\x0aextensions\x19\x04\0\x0b\
+cloud-event\x03\0\x1a\x03\0\x1bwasink:plugin/records@0.1.0\x05\x02\x01B\x04\x04\0\
+\x05error\x03\x01\x01h\0\x01@\x01\x04self\x01\0s\x04\0\x1d[method]error.to-debug\
+-string\x01\x02\x03\0\x14wasi:io/error@0.2.12\x05\x03\x01B\x0a\x04\0\x08pollable\
+\x03\x01\x01h\0\x01@\x01\x04self\x01\0\x7f\x04\0\x16[method]pollable.ready\x01\x02\
+\x01@\x01\x04self\x01\x01\0\x04\0\x16[method]pollable.block\x01\x03\x01p\x01\x01\
+py\x01@\x01\x02in\x04\0\x05\x04\0\x04poll\x01\x06\x03\0\x13wasi:io/poll@0.2.12\x05\
+\x04\x02\x03\0\x03\x05error\x02\x03\0\x04\x08pollable\x01B(\x02\x03\x02\x01\x05\x04\
+\0\x05error\x03\0\0\x02\x03\x02\x01\x06\x04\0\x08pollable\x03\0\x02\x01i\x01\x01\
+q\x02\x15last-operation-failed\x01\x04\0\x06closed\0\0\x04\0\x0cstream-error\x03\
+\0\x05\x04\0\x0cinput-stream\x03\x01\x04\0\x0doutput-stream\x03\x01\x01h\x07\x01\
+p}\x01j\x01\x0a\x01\x06\x01@\x02\x04self\x09\x03lenw\0\x0b\x04\0\x19[method]inpu\
+t-stream.read\x01\x0c\x04\0\"[method]input-stream.blocking-read\x01\x0c\x01j\x01\
+w\x01\x06\x01@\x02\x04self\x09\x03lenw\0\x0d\x04\0\x19[method]input-stream.skip\x01\
+\x0e\x04\0\"[method]input-stream.blocking-skip\x01\x0e\x01i\x03\x01@\x01\x04self\
+\x09\0\x0f\x04\0\x1e[method]input-stream.subscribe\x01\x10\x01h\x08\x01@\x01\x04\
+self\x11\0\x0d\x04\0![method]output-stream.check-write\x01\x12\x01j\0\x01\x06\x01\
+@\x02\x04self\x11\x08contents\x0a\0\x13\x04\0\x1b[method]output-stream.write\x01\
+\x14\x04\0.[method]output-stream.blocking-write-and-flush\x01\x14\x01@\x01\x04se\
+lf\x11\0\x13\x04\0\x1b[method]output-stream.flush\x01\x15\x04\0$[method]output-s\
+tream.blocking-flush\x01\x15\x01@\x01\x04self\x11\0\x0f\x04\0\x1f[method]output-\
+stream.subscribe\x01\x16\x01@\x02\x04self\x11\x03lenw\0\x13\x04\0\"[method]outpu\
+t-stream.write-zeroes\x01\x17\x04\05[method]output-stream.blocking-write-zeroes-\
+and-flush\x01\x17\x01@\x03\x04self\x11\x03src\x09\x03lenw\0\x0d\x04\0\x1c[method\
+]output-stream.splice\x01\x18\x04\0%[method]output-stream.blocking-splice\x01\x18\
+\x03\0\x16wasi:io/streams@0.2.12\x05\x07\x01B\x05\x01r\x02\x07secondsw\x0bnanose\
+condsy\x04\0\x08datetime\x03\0\0\x01@\0\0\x01\x04\0\x03now\x01\x02\x04\0\x0areso\
+lution\x01\x02\x03\0\x1dwasi:clocks/wall-clock@0.2.12\x05\x08\x02\x03\0\x05\x0ci\
+nput-stream\x02\x03\0\x05\x0doutput-stream\x02\x03\0\x05\x05error\x02\x03\0\x06\x08\
+datetime\x01Br\x02\x03\x02\x01\x09\x04\0\x0cinput-stream\x03\0\0\x02\x03\x02\x01\
+\x0a\x04\0\x0doutput-stream\x03\0\x02\x02\x03\x02\x01\x0b\x04\0\x05error\x03\0\x04\
+\x02\x03\x02\x01\x0c\x04\0\x08datetime\x03\0\x06\x01w\x04\0\x08filesize\x03\0\x08\
+\x01m\x08\x07unknown\x0cblock-device\x10character-device\x09directory\x04fifo\x0d\
+symbolic-link\x0cregular-file\x06socket\x04\0\x0fdescriptor-type\x03\0\x0a\x01n\x06\
+\x04read\x05write\x13file-integrity-sync\x13data-integrity-sync\x14requested-wri\
+te-sync\x10mutate-directory\x04\0\x10descriptor-flags\x03\0\x0c\x01n\x01\x0esyml\
+ink-follow\x04\0\x0apath-flags\x03\0\x0e\x01n\x04\x06create\x09directory\x09excl\
+usive\x08truncate\x04\0\x0aopen-flags\x03\0\x10\x01w\x04\0\x0alink-count\x03\0\x12\
+\x01k\x07\x01r\x06\x04type\x0b\x0alink-count\x13\x04size\x09\x15data-access-time\
+stamp\x14\x1bdata-modification-timestamp\x14\x17status-change-timestamp\x14\x04\0\
+\x0fdescriptor-stat\x03\0\x15\x01q\x03\x09no-change\0\0\x03now\0\0\x09timestamp\x01\
+\x07\0\x04\0\x0dnew-timestamp\x03\0\x17\x01r\x02\x04type\x0b\x04names\x04\0\x0fd\
+irectory-entry\x03\0\x19\x01m%\x06access\x0bwould-block\x07already\x0ebad-descri\
+ptor\x04busy\x08deadlock\x05quota\x05exist\x0efile-too-large\x15illegal-byte-seq\
+uence\x0bin-progress\x0binterrupted\x07invalid\x02io\x0cis-directory\x04loop\x0e\
+too-many-links\x0cmessage-size\x0dname-too-long\x09no-device\x08no-entry\x07no-l\
+ock\x13insufficient-memory\x12insufficient-space\x0dnot-directory\x09not-empty\x0f\
+not-recoverable\x0bunsupported\x06no-tty\x0eno-such-device\x08overflow\x0dnot-pe\
+rmitted\x04pipe\x09read-only\x0cinvalid-seek\x0etext-file-busy\x0ccross-device\x04\
+\0\x0aerror-code\x03\0\x1b\x01m\x06\x06normal\x0asequential\x06random\x09will-ne\
+ed\x09dont-need\x08no-reuse\x04\0\x06advice\x03\0\x1d\x01r\x02\x05lowerw\x05uppe\
+rw\x04\0\x13metadata-hash-value\x03\0\x1f\x04\0\x0adescriptor\x03\x01\x04\0\x16d\
+irectory-entry-stream\x03\x01\x01h!\x01i\x01\x01j\x01$\x01\x1c\x01@\x02\x04self#\
+\x06offset\x09\0%\x04\0\"[method]descriptor.read-via-stream\x01&\x01i\x03\x01j\x01\
+'\x01\x1c\x01@\x02\x04self#\x06offset\x09\0(\x04\0#[method]descriptor.write-via-\
+stream\x01)\x01@\x01\x04self#\0(\x04\0$[method]descriptor.append-via-stream\x01*\
+\x01j\0\x01\x1c\x01@\x04\x04self#\x06offset\x09\x06length\x09\x06advice\x1e\0+\x04\
+\0\x19[method]descriptor.advise\x01,\x01@\x01\x04self#\0+\x04\0\x1c[method]descr\
+iptor.sync-data\x01-\x01j\x01\x0d\x01\x1c\x01@\x01\x04self#\0.\x04\0\x1c[method]\
+descriptor.get-flags\x01/\x01j\x01\x0b\x01\x1c\x01@\x01\x04self#\00\x04\0\x1b[me\
+thod]descriptor.get-type\x011\x01@\x02\x04self#\x04size\x09\0+\x04\0\x1b[method]\
+descriptor.set-size\x012\x01@\x03\x04self#\x15data-access-timestamp\x18\x1bdata-\
+modification-timestamp\x18\0+\x04\0\x1c[method]descriptor.set-times\x013\x01p}\x01\
+o\x024\x7f\x01j\x015\x01\x1c\x01@\x03\x04self#\x06length\x09\x06offset\x09\06\x04\
+\0\x17[method]descriptor.read\x017\x01j\x01\x09\x01\x1c\x01@\x03\x04self#\x06buf\
+fer4\x06offset\x09\08\x04\0\x18[method]descriptor.write\x019\x01i\"\x01j\x01:\x01\
+\x1c\x01@\x01\x04self#\0;\x04\0![method]descriptor.read-directory\x01<\x04\0\x17\
+[method]descriptor.sync\x01-\x01@\x02\x04self#\x04paths\0+\x04\0&[method]descrip\
+tor.create-directory-at\x01=\x01j\x01\x16\x01\x1c\x01@\x01\x04self#\0>\x04\0\x17\
+[method]descriptor.stat\x01?\x01@\x03\x04self#\x0apath-flags\x0f\x04paths\0>\x04\
+\0\x1a[method]descriptor.stat-at\x01@\x01@\x05\x04self#\x0apath-flags\x0f\x04pat\
+hs\x15data-access-timestamp\x18\x1bdata-modification-timestamp\x18\0+\x04\0\x1f[\
+method]descriptor.set-times-at\x01A\x01@\x05\x04self#\x0eold-path-flags\x0f\x08o\
+ld-paths\x0enew-descriptor#\x08new-paths\0+\x04\0\x1a[method]descriptor.link-at\x01\
+B\x01i!\x01j\x01\xc3\0\x01\x1c\x01@\x05\x04self#\x0apath-flags\x0f\x04paths\x0ao\
+pen-flags\x11\x05flags\x0d\0\xc4\0\x04\0\x1a[method]descriptor.open-at\x01E\x01j\
+\x01s\x01\x1c\x01@\x02\x04self#\x04paths\0\xc6\0\x04\0\x1e[method]descriptor.rea\
+dlink-at\x01G\x04\0&[method]descriptor.remove-directory-at\x01=\x01@\x04\x04self\
+#\x08old-paths\x0enew-descriptor#\x08new-paths\0+\x04\0\x1c[method]descriptor.re\
+name-at\x01H\x01@\x03\x04self#\x08old-paths\x08new-paths\0+\x04\0\x1d[method]des\
+criptor.symlink-at\x01I\x04\0![method]descriptor.unlink-file-at\x01=\x01@\x02\x04\
+self#\x05other#\0\x7f\x04\0![method]descriptor.is-same-object\x01J\x01j\x01\x20\x01\
+\x1c\x01@\x01\x04self#\0\xcb\0\x04\0\x20[method]descriptor.metadata-hash\x01L\x01\
+@\x03\x04self#\x0apath-flags\x0f\x04paths\0\xcb\0\x04\0#[method]descriptor.metad\
+ata-hash-at\x01M\x01h\"\x01k\x1a\x01j\x01\xcf\0\x01\x1c\x01@\x01\x04self\xce\0\0\
+\xd0\0\x04\03[method]directory-entry-stream.read-directory-entry\x01Q\x01h\x05\x01\
+k\x1c\x01@\x01\x03err\xd2\0\0\xd3\0\x04\0\x15filesystem-error-code\x01T\x03\0\x1c\
+wasi:filesystem/types@0.2.12\x05\x0d\x02\x03\0\x02\x06stream\x02\x03\0\x02\x05en\
+try\x02\x03\0\x02\x0busage-event\x02\x03\0\x02\x0dcontrol-event\x02\x03\0\x02\x0b\
+cloud-event\x02\x03\0\x02\x09timestamp\x02\x03\0\x05\x0cstream-error\x02\x03\0\x07\
+\x0adescriptor\x02\x03\0\x07\x0aerror-code\x01BJ\x02\x03\x02\x01\x0e\x04\0\x06st\
+ream\x03\0\0\x02\x03\x02\x01\x0f\x04\0\x05entry\x03\0\x02\x02\x03\x02\x01\x10\x04\
+\0\x0busage-event\x03\0\x04\x02\x03\x02\x01\x11\x04\0\x0dcontrol-event\x03\0\x06\
+\x02\x03\x02\x01\x12\x04\0\x0bcloud-event\x03\0\x08\x02\x03\x02\x01\x13\x04\0\x09\
+timestamp\x03\0\x0a\x02\x03\x02\x01\x0a\x04\0\x0doutput-stream\x03\0\x0c\x02\x03\
+\x02\x01\x14\x04\0\x0cstream-error\x03\0\x0e\x02\x03\x02\x01\x15\x04\0\x0adescri\
+ptor\x03\0\x10\x02\x03\x02\x01\x16\x04\0\x0aerror-code\x03\0\x12\x01m\x04\x05jso\
+nl\x0ajson-array\x11cloudevents-batch\x11cloudevents-jsonl\x04\0\x08encoding\x03\
+\0\x14\x01ps\x01py\x01r\x02\x06values\x16\x05codes\x17\x04\0\x11dictionary-colum\
+n\x03\0\x18\x01p}\x01pw\x01p\x0b\x01r\x0c\x06tenant\x19\x03src\x19\x05stack\x19\x02\
+ok\x1a\x08billable\x1a\x06denied\x1a\x0bduration-ms\x1b\x08bytes-in\x1b\x09bytes\
+-out\x1b\x09mem-bytes\x1b\x04fuel\x1b\x0aemitted-at\x1c\x04\0\x0dusage-columns\x03\
+\0\x1d\x01r\x01\x06actual\x01\x04\0\x0cwrong-stream\x03\0\x1f\x01r\x02\x07writte\
+nw\x04code\x13\x04\0\x0cappend-error\x03\0!\x04\0\x05batch\x03\x01\x01h#\x01@\x01\
+\x04self$\0\x01\x04\0\x10[method]batch.of\x01%\x01@\x01\x04self$\0y\x04\0\x11[me\
+thod]batch.len\x01&\x01@\x01\x04self$\0w\x04\0\x16[method]batch.position\x01'\x01\
+@\x01\x04self$\0\x16\x04\0\x11[method]batch.ids\x01(\x01@\x02\x04self$\x08encodi\
+ng\x15\0\x1a\x04\0\x14[method]batch.encode\x01)\x01h\x0d\x01j\x01w\x01\x0f\x01@\x03\
+\x04self$\x08encoding\x15\x02to*\0+\x04\0\x16[method]batch.write-to\x01,\x01h\x11\
+\x01j\x01w\x01\"\x01@\x04\x04self$\x08encoding\x15\x04skipw\x02to-\0.\x04\0\x17[\
+method]batch.append-to\x01/\x01p\x03\x01j\x010\x01\x20\x01@\x01\x04self$\01\x04\0\
+\x15[method]batch.entries\x012\x01p\x05\x01j\x013\x01\x20\x01@\x01\x04self$\04\x04\
+\0\x13[method]batch.usage\x015\x01j\x01\x1e\x01\x20\x01@\x01\x04self$\06\x04\0\x1b\
+[method]batch.usage-columns\x017\x01p\x07\x01j\x018\x01\x20\x01@\x01\x04self$\09\
+\x04\0\x15[method]batch.control\x01:\x01p\x09\x01j\x01;\x01\x20\x01@\x01\x04self\
+$\0<\x04\0\x14[method]batch.events\x01=\x03\0\x1bwasink:plugin/batches@0.1.0\x05\
+\x17\x01B\x05\x01r\x04\x04names\x07node-ids\x05epochs\x08settingss\x04\0\x07cont\
+ext\x03\0\0\x01kw\x01q\x03\x05retry\x01\x02\0\x08rejected\x01s\0\x06broken\x01s\0\
+\x04\0\x07failure\x03\0\x03\x03\0\x1dwasink:plugin/lifecycle@0.1.0\x05\x18\x04\0\
+?wasink:plugin/sink-plugin-with-all-of-its-exports-removed@0.1.0\x04\0\x0b1\x01\0\
++sink-plugin-with-all-of-its-exports-removed\x03\0\0\0G\x09producers\x01\x0cproc\
+essed-by\x02\x0dwit-component\x070.258.3\x10wit-bindgen-rust\x060.61.1";
 #[inline(never)]
 #[doc(hidden)]
 pub fn __link_custom_section_describing_imports() {

@@ -32,7 +32,7 @@ mod settings;
 
 use std::time::Duration;
 
-use wasink_guest::{Batch, Context, Description, Directory, Error, Failure, Outcomes, Sink};
+use wasink_guest::{Batch, Context, Description, Directory, Error, Failure, Need, Outcomes, Sink};
 
 use archive::Archive;
 use ledger::Ledger;
@@ -59,6 +59,7 @@ impl Sink for File {
         Description::new(env!("CARGO_PKG_VERSION"), "appends records to a file, a line each")
             .all_streams()
             .settings_schema(settings::SCHEMA)
+            .needs(Need::Directory, "keeps its file there")
     }
 
     fn open(settings: Settings, _: &Context) -> Result<Self, Error> {

@@ -10,7 +10,7 @@
 //! field `record`, the record as JSON. There is nothing to set.
 
 use wasink_guest::{Batch, Context, Description, Encoding, Error, Failure, Level, NoSettings};
-use wasink_guest::{Outcomes, Sink, Stream, UsageEvent, Value, info, log};
+use wasink_guest::{Need, Outcomes, Sink, Stream, UsageEvent, Value, info, log};
 
 /// The service's own tenant.
 const SYSTEM: &str = "_sys";
@@ -26,6 +26,7 @@ impl Sink for Log {
         Description::new(env!("CARGO_PKG_VERSION"), "writes records as lines of the log")
             .all_streams()
             .settings_schema(NoSettings::SCHEMA)
+            .needs(Need::Log, "writes a line for each record")
     }
 
     fn open(_: NoSettings, _: &Context) -> Result<Self, Error> {

@@ -64,7 +64,7 @@ mod window;
 use std::time::Duration;
 
 use wasink_guest::{
-    Batch, Context, Description, Directory, Error, Failure, Outcomes, Sink, Stream,
+    Batch, Context, Description, Directory, Error, Failure, Need, Outcomes, Sink, Stream,
 };
 
 use book::{Book, Limits};
@@ -83,6 +83,7 @@ impl Sink for Rollup {
             .streams(&[Stream::Usage])
             .settings_schema(settings::SCHEMA)
             .acknowledges_on_flush()
+            .needs(Need::Directory, "keeps its sums there")
     }
 
     fn open(settings: Settings, context: &Context) -> Result<Self, Error> {

@@ -6,7 +6,7 @@
 //! records count as delivered. There is nothing to set.
 
 use wasink_guest::{Batch, Context, Description, Encoding, Error, Failure, NoSettings};
-use wasink_guest::{Outcomes, Sink};
+use wasink_guest::{Need, Outcomes, Sink};
 
 /// The sink.
 #[derive(Debug)]
@@ -19,6 +19,7 @@ impl Sink for Stderr {
         Description::new(env!("CARGO_PKG_VERSION"), "writes records to the standard error")
             .all_streams()
             .settings_schema(NoSettings::SCHEMA)
+            .needs(Need::Stderr, "writes the records there")
     }
 
     fn open(_: NoSettings, _: &Context) -> Result<Self, Error> {

@@ -58,13 +58,12 @@ impl Config {
         out.push_str("\n# The sinks, in all:\n");
         for sink in &self.sinks {
             let streams = sink.streams.iter().map(|stream| stream.as_str()).collect::<Vec<_>>();
-            let line = format!(
-                "{}: {} takes {}, in {}",
-                sink.name,
-                sink.plugin,
-                streams.join(", "),
-                sink.directory.display()
-            );
+            let directory = match &sink.grants.directory {
+                Some(directory) => format!(", in {}", directory.display()),
+                None => String::new(),
+            };
+            let streams = streams.join(", ");
+            let line = format!("{}: {} takes {streams}{directory}", sink.name, sink.plugin);
             out.extend(["#   ", &line.escape_debug().to_string(), "\n"]);
         }
         out
@@ -78,7 +77,7 @@ impl Config {
                 "name": sink.name,
                 "plugin": sink.plugin,
                 "streams": sink.streams,
-                "directory": sink.directory.to_string_lossy(),
+                "directory": sink.grants.directory.as_ref().map(|path| path.to_string_lossy()),
             })
         });
         json!({
@@ -140,7 +139,7 @@ fn header(header: &str, out: &mut String) {
 }
 
 /// The path as a header has it: a list's last item is meant.
-fn keys_of(path: &KeyPath) -> String {
+pub(super) fn keys_of(path: &KeyPath) -> String {
     let keys = path.steps().iter().filter_map(|step| match step {
         Step::Key(key) => Some(bare_or_quoted(key)),
         Step::Index(_) => None,
@@ -148,7 +147,7 @@ fn keys_of(path: &KeyPath) -> String {
     keys.collect::<Vec<_>>().join(".")
 }
 
-/// Only `[[sink]]`: a list in the settings of a plugin is one value, whatever is in it.
+/// Only those of the file's own: a list in the settings of a plugin is one value, whatever is in it.
 fn is_list_of_tables(path: &KeyPath, list: &[Value]) -> bool {
     path.steps().len() == 1 && list.iter().any(Value::is_object)
 }

@@ -35,14 +35,14 @@ impl Flag {
     }
 }
 
-/// The variable that sets the key, where one can: a `[[sink]]` has none.
+/// The variable that sets the key, where one can: what is in a list of tables has none.
 pub(super) fn variable(path: &KeyPath) -> Option<String> {
     let keys = path.steps().iter().map(|step| match step {
         Step::Key(key) => Some(key.to_uppercase()),
         Step::Index(_) => None,
     });
     let keys: Vec<String> = keys.collect::<Option<_>>()?;
-    (keys.first()? != "SINK").then(|| format!("{PREFIX}{}", keys.join(SEPARATOR)))
+    Some(format!("{PREFIX}{}", keys.join(SEPARATOR)))
 }
 
 /// Sets what the variables say. Those that set the chassis's own keys go first: a variable for the
@@ -77,9 +77,9 @@ pub(super) fn apply_environment(
                 let example = below.and_then(self::variable).unwrap_or_default();
                 wrong(format!("`{path}` is a table; set its keys, as with `{example}`"));
             }
-            Place::Sink => {
-                wrong("a `[[sink]]` can't be set by the environment; write it to the file".into());
-            }
+            Place::Item(list) => wrong(format!(
+                "a `[[{list}]]` can't be set by the environment; write it to the file"
+            )),
             Place::PluginTable | Place::Unknown => wrong(unknown_variable(variable, schema)),
         }
     }
@@ -110,9 +110,10 @@ pub(super) fn apply_flags(
                 errors.push(ConfigError::new(origin, &path, format!("unknown key{near}")));
                 continue;
             }
-            (Place::Sink, _) if path.steps().len() > 1 => {
-                let message =
-                    "a key of one `[[sink]]` can't be set from here; write it to the file";
+            (Place::Item(list), _) if path.last_key() != Some(list) => {
+                let message = format!(
+                    "a key of one `[[{list}]]` can't be set from here; write it to the file"
+                );
                 errors.push(ConfigError::new(origin, &path, message));
                 continue;
             }
@@ -136,6 +137,9 @@ fn read(node: &Value, text: &str) -> Value {
             Ok(value @ (Value::Bool(_) | Value::Number(_))) => value,
             _ => text.into(),
         },
+        None if node.get("anyOf").is_some() && ["true", "false"].contains(&text) => {
+            (text == "true").into()
+        }
         _ => text.into(),
     }
 }

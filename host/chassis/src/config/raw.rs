@@ -17,6 +17,10 @@ use super::{
     units::{Period, Size, Timeout},
 };
 
+mod grants;
+
+pub(super) use self::grants::{DirectoryGrant, Grants, HttpGrant, Limits, Secret, SinkLimits};
+
 /// Where the chassis keeps what it keeps, unless it is told another place.
 const DATA_DIR: &str = "wasink-data";
 
@@ -93,12 +97,16 @@ pub(super) struct Config {
     pub(super) journal: Journal,
     /// How plugins are exchanged for other versions while records flow.
     pub(super) swap: Swap,
+    /// How much plugins may use.
+    pub(super) limits: Limits,
     /// The sink that takes the `metering` stream.
     pub(super) metering: Metering,
     /// The sink that takes the `usage` stream.
     pub(super) usage: Usage,
     /// Further sinks.
     pub(super) sink: Vec<Sink>,
+    /// Secrets, which grants name.
+    pub(super) secret: Vec<Secret>,
 }
 
 impl Default for Config {
@@ -113,9 +121,11 @@ impl Default for Config {
             listen: Listen::default(),
             journal: Journal::default(),
             swap: Swap::default(),
+            limits: Limits::default(),
             metering: Metering::default(),
             usage: Usage::default(),
             sink: Vec::new(),
+            secret: Vec::new(),
         }
     }
 }
@@ -385,6 +395,12 @@ pub(super) struct Metering {
     /// When the sink can't be opened: `refuse` to start, or `degrade`: start without it, which
     /// status and metrics show.
     pub(super) on_open_failure: OnOpenFailure,
+    /// What the plugin may reach outside of its sandbox: nothing but this. `file`, `stderr` and `log`
+    /// have what they are for.
+    pub(super) grants: Grants,
+    /// How much the plugin may use, where that is not as `[limits]` has it.
+    #[serde(skip_serializing_if = "SinkLimits::is_empty")]
+    pub(super) limits: SinkLimits,
     /// Settings of the plugin `file`.
     #[serde(skip_serializing_if = "File::is_empty")]
     pub(super) file: File,
@@ -404,6 +420,8 @@ impl Default for Metering {
             order: Order::default(),
             digest: None,
             on_open_failure: OnOpenFailure::default(),
+            grants: Grants::default(),
+            limits: SinkLimits::default(),
             file: File::default(),
             plugins: BTreeMap::new(),
         }
@@ -444,6 +462,12 @@ pub(super) struct Usage {
     /// When the sink can't be opened: `refuse` to start, or `degrade`: start without it, which
     /// status and metrics show.
     pub(super) on_open_failure: OnOpenFailure,
+    /// What the plugin may reach outside of its sandbox: nothing but this. `file`, `stderr` and `log`
+    /// have what they are for.
+    pub(super) grants: Grants,
+    /// How much the plugin may use, where that is not as `[limits]` has it.
+    #[serde(skip_serializing_if = "SinkLimits::is_empty")]
+    pub(super) limits: SinkLimits,
     /// Settings of the plugin `file`.
     #[serde(skip_serializing_if = "File::is_empty")]
     pub(super) file: File,
@@ -464,6 +488,8 @@ impl Default for Usage {
             order: Order::default(),
             digest: None,
             on_open_failure: OnOpenFailure::default(),
+            grants: Grants::default(),
+            limits: SinkLimits::default(),
             file: File::default(),
             plugins: BTreeMap::new(),
         }
@@ -508,11 +534,6 @@ pub(super) struct Sink {
     #[serde(default)]
     #[schemars(schema_with = "settings_schema")]
     pub(super) settings: Map<String, Value>,
-    /// The sink's data directory, which its plugin sees as `/data`. It is made at the start.
-    /// `<data_dir>/sinks/<name>` where it is left out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "path_schema")]
-    pub(super) directory: Option<String>,
     /// When a batch is full: at the first of these.
     #[serde(default)]
     pub(super) batch: Batch,
@@ -542,6 +563,12 @@ pub(super) struct Sink {
     /// status and metrics show.
     #[serde(default)]
     pub(super) on_open_failure: OnOpenFailure,
+    /// What the plugin may reach outside of its sandbox: nothing but this.
+    #[serde(default)]
+    pub(super) grants: Grants,
+    /// How much the plugin may use, where that is not as `[limits]` has it.
+    #[serde(default, skip_serializing_if = "SinkLimits::is_empty")]
+    pub(super) limits: SinkLimits,
 }
 
 fn timeout() -> Timeout {

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{check::expected_by, overrides, path::KeyPath, schema};
+use super::{check::expected_by, explain::keys_of, overrides, path::KeyPath, schema};
 
 /// What stands before the keys.
 const PREFACE: &str = include_str!("reference.md");
@@ -25,9 +25,12 @@ fn table(table: &Value, path: &KeyPath, page: &mut String) {
         let path = path.key(key);
         let item = node.get("items").filter(|item| item.get("properties").is_some());
         match item {
-            Some(item) => tables.push((path, item, format!("[[{key}]]"), node)),
+            Some(item) => {
+                let header = format!("[[{}]]", keys_of(&path));
+                tables.push((path.index(0), item, header, node));
+            }
             None if node.get("properties").is_some() => {
-                let header = format!("[{path}]");
+                let header = format!("[{}]", keys_of(&path));
                 tables.push((path, node, header, node));
             }
             None => leaf(&path, node, required(key), page),

@@ -14,9 +14,15 @@ use wasink_record::Stream;
 
 use super::{
     BatchLimits, Config, JournalConfig, ListenConfig, LogConfig, OnOpenFailure, Order, QueueLimits,
-    SinkConfig, SwapConfig, document::Origins, error::ConfigError, name::PluginName, path::KeyPath,
+    SinkConfig, SwapConfig,
+    document::Origins,
+    error::ConfigError,
+    grants::{GrantsConfig, SecretConfig, Written},
+    name::PluginName,
+    path::KeyPath,
     raw,
 };
+use crate::limits::Limits;
 
 /// The plugin that keeps a stream which nothing else takes.
 const FILE_PLUGIN: &str = "file";
@@ -33,19 +39,21 @@ struct Calls {
     order: Order,
     digest: Option<String>,
     on_open_failure: OnOpenFailure,
+    limits: Limits,
 }
 
 /// That of a section, whichever it is: their keys are the same.
 macro_rules! calls {
-    ($section:expr, $journal:expr) => {
+    ($section:expr, $config:expr) => {
         Calls {
             batch: limits(&$section.batch),
             timeout: $section.timeout.0,
             when_full: $section.when_full,
-            max_pending: $section.max_pending.unwrap_or($journal.bytes).0,
+            max_pending: $section.max_pending.unwrap_or($config.journal.bytes).0,
             order: $section.order,
             digest: $section.digest.clone(),
             on_open_failure: $section.on_open_failure,
+            limits: $section.limits.over(&$config.limits),
         }
     };
 }
@@ -60,14 +68,17 @@ pub(super) fn resolve(
 ) -> Config {
     complete(&mut raw);
     let data_dir = PathBuf::from(&raw.data_dir);
-    let mut resolver = Resolver { data_dir, origins, sinks: vec![], tables: vec![], errors };
+    let mut resolver =
+        Resolver { data_dir, origins, sinks: vec![], secrets: vec![], tables: vec![], errors };
+    resolver.secrets(&raw.secret);
     let metering = &raw.metering;
     let raw::Metering { backend, file, plugins, .. } = metering;
     resolver.of_stream(&OfStream {
         stream: Stream::Metering,
         plugin_key: "backend",
         plugin: Some(backend),
-        calls: calls!(metering, raw.journal),
+        calls: calls!(metering, raw),
+        grants: &metering.grants,
         file,
         plugins,
     });
@@ -77,21 +88,22 @@ pub(super) fn resolve(
         stream: Stream::Usage,
         plugin_key: "sink",
         plugin: enabled.then_some(sink),
-        calls: calls!(usage, raw.journal),
+        calls: calls!(usage, raw),
+        grants: &usage.grants,
         file,
         plugins,
     });
     for stream in [Stream::Control, Stream::Events] {
         if !raw.sink.iter().any(|sink| sink.streams.contains(&stream)) {
-            resolver.not_written(stream, &raw.journal);
+            resolver.not_written(stream, &raw);
         }
     }
     for (index, sink) in raw.sink.iter().enumerate() {
-        resolver.written(index, sink, &raw.sink, &raw.journal);
+        resolver.written(index, sink, &raw);
     }
     let journals = resolver.journals(&raw.journal);
     let listen = resolver.listen(&raw.listen);
-    let Resolver { data_dir, origins, sinks, tables, .. } = resolver;
+    let Resolver { data_dir, origins, sinks, secrets, tables, .. } = resolver;
     Config {
         data_dir,
         plugin_dirs: raw.plugin_dirs.iter().flatten().map(PathBuf::from).collect(),
@@ -110,7 +122,9 @@ pub(super) fn resolve(
             slower: raw.swap.slower,
             keep: raw.swap.keep,
         },
+        limits: raw::SinkLimits::default().over(&raw.limits),
         sinks,
+        secrets,
         effective: serde_json::to_value(&raw).unwrap_or_default(),
         tables,
         origins,
@@ -142,7 +156,6 @@ fn complete(raw: &mut raw::Config) {
     }
     for sink in &mut raw.sink {
         sink.max_pending.get_or_insert(most);
-        sink.directory.get_or_insert_with(|| text(&data_dir.join("sinks").join(&sink.name)));
     }
 }
 
@@ -165,21 +178,23 @@ struct OfStream<'a> {
     /// None where it is switched off.
     plugin: Option<&'a String>,
     calls: Calls,
+    grants: &'a raw::Grants,
     file: &'a raw::File,
     plugins: &'a BTreeMap<String, Map<String, Value>>,
 }
 
-/// Collects the sinks.
-struct Resolver<'a> {
+/// Collects the sinks and the secrets.
+pub(super) struct Resolver<'a> {
     data_dir: PathBuf,
     origins: Arc<Origins>,
     sinks: Vec<SinkConfig>,
+    pub(super) secrets: Vec<SecretConfig>,
     tables: Vec<(KeyPath, String)>,
     errors: &'a mut Vec<ConfigError>,
 }
 
 impl Resolver<'_> {
-    fn wrong(&mut self, path: &KeyPath, message: String) {
+    pub(super) fn wrong(&mut self, path: &KeyPath, message: String) {
         self.errors.push(ConfigError::new(self.origins.around(path), path, message));
     }
 
@@ -202,34 +217,64 @@ impl Resolver<'_> {
             return;
         };
         let settings_key = at.key(plugin.as_str());
-        let (directory, settings) = if plugin.as_str() == FILE_PLUGIN {
-            self.file(section.file, &settings_key.key("path"))
+        let mut grants = self.grants(Written {
+            at: at.key("grants"),
+            raw: section.grants,
+            own: self.own_directory(section.stream.as_str()),
+        });
+        // What these are for they are granted by being named.
+        match plugin.as_str() {
+            "stderr" => grants.stderr = true,
+            "log" => grants.log = true,
+            _ => {}
+        }
+        let settings = if plugin.as_str() == FILE_PLUGIN {
+            let (directory, settings) = self.file(section.file, &settings_key.key("path"));
+            if section.grants.directory != raw::DirectoryGrant::default() {
+                let message = format!("the directory of `file` is that of `{settings_key}.path`");
+                self.wrong(&at.key("grants").key("directory"), message);
+            }
+            grants.directory = Some(directory);
+            settings
         } else {
-            let settings = section.plugins.get(plugin.as_str()).cloned().unwrap_or_default();
-            (self.data_dir.join("sinks").join(section.stream.as_str()), settings)
+            section.plugins.get(plugin.as_str()).cloned().unwrap_or_default()
         };
         self.push(Named {
             name: section.stream.to_string(),
             plugin,
             streams: vec![section.stream],
             settings,
-            directory,
+            grants,
             calls: section.calls.clone(),
             plugin_key,
             settings_key,
         });
     }
 
+    /// The directory of a sink that has one of its own.
+    fn own_directory(&self, sink: &str) -> PathBuf {
+        self.data_dir.join("sinks").join(sink)
+    }
+
     fn push(&mut self, named: Named) {
-        let Named { name, plugin, streams, settings, directory, calls, .. } = named;
-        let Calls { batch, timeout, when_full, max_pending, order, digest, on_open_failure } =
-            calls;
+        let Named { name, plugin, streams, settings, grants, calls, .. } = named;
+        let Calls {
+            batch,
+            timeout,
+            when_full,
+            max_pending,
+            order,
+            digest,
+            on_open_failure,
+            limits,
+        } = calls;
         self.sinks.push(SinkConfig {
             name,
             plugin,
             streams,
             settings,
-            directory,
+            grants,
+            limits,
             batch,
             timeout,
             when_full,
@@ -325,7 +370,7 @@ impl Resolver<'_> {
     }
 
     /// Makes the sink of a stream that nothing else takes, since its records would be lost.
-    fn not_written(&mut self, stream: Stream, journal: &raw::Journal) {
+    fn not_written(&mut self, stream: Stream, config: &raw::Config) {
         let at = KeyPath::of([stream.as_str()]);
         let Some(plugin) = self.plugin(&at, FILE_PLUGIN) else { return };
         self.push(Named {
@@ -333,15 +378,19 @@ impl Resolver<'_> {
             plugin,
             streams: vec![stream],
             settings: [("path".to_owned(), LEDGER.into())].into_iter().collect(),
-            directory: self.data_dir.join(stream.as_str()),
+            grants: GrantsConfig {
+                directory: Some(self.data_dir.join(stream.as_str())),
+                ..GrantsConfig::default()
+            },
             calls: Calls {
                 batch: limits(&raw::Batch::default()),
                 timeout: raw::TIMEOUT,
                 when_full: WhenFull::default(),
-                max_pending: journal.bytes.0,
+                max_pending: config.journal.bytes.0,
                 order: Order::default(),
                 digest: None,
                 on_open_failure: OnOpenFailure::default(),
+                limits: raw::SinkLimits::default().over(&config.limits),
             },
             plugin_key: at.clone(),
             settings_key: at,
@@ -349,16 +398,10 @@ impl Resolver<'_> {
     }
 
     /// Makes the sink of a `[[sink]]`.
-    fn written(
-        &mut self,
-        index: usize,
-        sink: &raw::Sink,
-        all: &[raw::Sink],
-        journal: &raw::Journal,
-    ) {
+    fn written(&mut self, index: usize, sink: &raw::Sink, config: &raw::Config) {
         let at = KeyPath::of(["sink"]).index(index);
         let name = &sink.name;
-        if let Some(first) = all.iter().take(index).position(|other| other.name == *name) {
+        if let Some(first) = config.sink.iter().take(index).position(|other| other.name == *name) {
             let message = format!("`{name}` is the name of sink[{first}] already; choose another");
             self.wrong(&at.key("name"), message);
         }
@@ -371,14 +414,19 @@ impl Resolver<'_> {
         }
         let plugin_key = at.key("plugin");
         let settings_key = at.key("settings");
+        let grants = self.grants(Written {
+            at: at.key("grants"),
+            raw: &sink.grants,
+            own: self.own_directory(name),
+        });
         let Some(plugin) = self.plugin(&plugin_key, &sink.plugin) else { return };
         self.push(Named {
             name: name.clone(),
             plugin,
             streams: sink.streams.clone(),
             settings: sink.settings.clone(),
-            directory: sink.directory.as_ref().map(PathBuf::from).unwrap_or_default(),
-            calls: calls!(sink, journal),
+            grants,
+            calls: calls!(sink, config),
             plugin_key,
             settings_key,
         });
@@ -391,7 +439,7 @@ struct Named {
     plugin: PluginName,
     streams: Vec<Stream>,
     settings: Map<String, Value>,
-    directory: PathBuf,
+    grants: GrantsConfig,
     calls: Calls,
     plugin_key: KeyPath,
     settings_key: KeyPath,

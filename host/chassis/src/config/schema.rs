@@ -27,8 +27,8 @@ pub(super) enum Place<'a> {
     PluginTable,
     /// Something in the settings of a plugin, of which only the plugin knows.
     PluginSettings,
-    /// Somewhere in a `[[sink]]`.
-    Sink,
+    /// Somewhere in a list of tables: the list's key.
+    Item(&'a str),
     /// No such key.
     Unknown,
 }
@@ -38,15 +38,21 @@ pub(super) fn locate<'a>(schema: &'a Value, path: &KeyPath) -> Place<'a> {
     let mut at = schema;
     for (depth, step) in path.steps().iter().enumerate() {
         let Step::Key(key) = step else { return Place::Unknown };
-        if depth == 0 && key == "sink" {
-            return Place::Sink;
-        }
-        at = match at.get("properties").and_then(|known| known.get(key)) {
-            Some(next) => next,
+        at = match at
+            .get("properties")
+            .and_then(Value::as_object)
+            .and_then(|o| o.get_key_value(key))
+        {
+            Some((list, next)) if is_list_of_tables(next) => return Place::Item(list),
+            Some((_, next)) => next,
             None => return unlisted(at, path.steps().len() - depth),
         };
     }
     if at.get("properties").is_some() { Place::Table } else { Place::Value(at) }
+}
+
+fn is_list_of_tables(schema: &Value) -> bool {
+    schema.get("items").is_some_and(|item| item.get("properties").is_some())
 }
 
 /// Of a key that a table does not list, and of which `left` steps are left, itself counted.
@@ -61,7 +67,7 @@ fn unlisted(table: &Value, left: usize) -> Place<'static> {
 }
 
 /// Every key of the schema that has no further keys below it, in the order of the schema. Those of
-/// a `[[sink]]` start with `sink`.
+/// a table in a list have an index before them.
 pub(super) fn leaves(schema: &Value) -> Vec<KeyPath> {
     let mut found = Vec::new();
     collect(schema, &KeyPath::default(), &mut found);
@@ -71,7 +77,10 @@ pub(super) fn leaves(schema: &Value) -> Vec<KeyPath> {
 fn collect(table: &Value, path: &KeyPath, found: &mut Vec<KeyPath>) {
     for (key, schema) in properties(table) {
         let path = path.key(key);
-        let inner = schema.get("items").unwrap_or(schema);
+        let (inner, path) = match schema.get("items") {
+            Some(item) if is_list_of_tables(schema) => (item, path.index(0)),
+            _ => (schema, path),
+        };
         if inner.get("properties").is_some() {
             collect(inner, &path, found);
         } else {

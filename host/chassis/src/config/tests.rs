@@ -2,6 +2,7 @@
 
 mod accepted;
 mod any_text;
+mod grants;
 mod origins;
 mod overridden;
 mod plugins;

@@ -10,6 +10,7 @@ use wasink_record::{IdSource, RecordId, Stamped, Stream, Timestamp, UsageEvent};
 use super::*;
 use crate::config::PluginName;
 use crate::hooks::NoHooks;
+use crate::limits::{LimitCounts, Limits};
 use crate::missing::Missing;
 use crate::plugin::{Description, Grants, Interrupter, OpenRequest, Outcome, PluginVersion};
 
@@ -73,6 +74,7 @@ impl SinkPlugin for Fake {
             acknowledges: self.acknowledges,
             dedup_window: self.dedup_window,
             acceptance_window: self.acceptance_window,
+            asks: Vec::new(),
         })
     }
 
@@ -241,6 +243,8 @@ fn delivery(
                 settings: String::new(),
                 timeout: Duration::from_secs(1),
                 grants: Grants::default(),
+                limits: Limits::default(),
+                reached: LimitCounts::default(),
                 logger: Arc::new(Lines::default()),
             },
         },

@@ -16,9 +16,7 @@ use crate::config::{PluginName, SinkConfig, SwapConfig};
 use crate::delivery::Charge;
 use crate::directory::open_private;
 use crate::logger::{Level, Line};
-use crate::plugin::{
-    Demands, Grants, OpenRequest, Origin, Plugin, PluginError, PluginVersion, Sighting,
-};
+use crate::plugin::{Demands, OpenRequest, Origin, Plugin, PluginError, PluginVersion, Sighting};
 use crate::start::check_description;
 
 /// A sink, as far as exchanges concern it.
@@ -370,7 +368,7 @@ impl Swaps {
         Ok(plugin)
     }
 
-    /// Opens a version once where it can't do harm: in an empty directory, with nothing else granted.
+    /// Opens a version once where it can't do harm: in an empty directory, and with no way out.
     pub(crate) fn rehearse(&self, mut charge: Charge) -> Result<(), String> {
         let scratch = self.scratch.join(&charge.request.name);
         let clear = || match std::fs::remove_dir_all(&scratch) {
@@ -382,7 +380,7 @@ impl Swaps {
         };
         clear().map_err(failed)?;
         let directory = open_private(&scratch).map_err(failed)?;
-        charge.request.grants = Grants { directory: Some(Arc::new(directory)), stderr: false };
+        charge.request.grants = charge.request.grants.harmless(Arc::new(directory));
         // How it ends there is of no interest.
         let opened = charge.open().map(|mut instance| drop(instance.close()));
         drop(clear());

@@ -5,11 +5,13 @@ use std::thread;
 
 use super::Swaps;
 use super::stage::{Step, SwapError, Swapped, Target, Trial, TrialReport};
+use cap_std::fs::Dir;
+
 use crate::actor::Request;
 use crate::config::PluginName;
 use crate::delivery::{Charge, Score, TrialKind, WHOLE};
 use crate::directory::open_private;
-use crate::plugin::{Grants, Plugin};
+use crate::plugin::Plugin;
 use wasink_record::Timestamp;
 
 /// A trial that is under way, or was.
@@ -81,7 +83,8 @@ impl Swaps {
         for site in &sites {
             let mut request = site.request.clone();
             if kind == TrialKind::Shadow {
-                request.grants = self.shadows_grants(&request.name)?;
+                let directory = self.shadows_directory(&request.name)?;
+                request.grants = request.grants.harmless(directory);
             }
             let charge = Charge { plugin: plugin.clone(), request };
             let begun = site.actor.ask(|answer| Request::Try(charge, score.clone(), answer));
@@ -108,8 +111,8 @@ impl Swaps {
         Ok(report)
     }
 
-    /// A data directory of its own, empty, and nothing else.
-    fn shadows_grants(&self, sink: &str) -> Result<Grants, SwapError> {
+    /// A data directory of the shadow's own, empty.
+    fn shadows_directory(&self, sink: &str) -> Result<Arc<Dir>, SwapError> {
         let path = self.scratch.with_file_name("shadow").join(sink);
         let refused = |error: std::io::Error| {
             let path = path.display();
@@ -121,8 +124,7 @@ impl Swaps {
             }
             _ => {}
         }
-        let directory = open_private(&path).map_err(refused)?;
-        Ok(Grants { directory: Some(Arc::new(directory)), stderr: false })
+        open_private(&path).map(Arc::new).map_err(refused)
     }
 
     fn end_trial_at(&self, name: &PluginName) {

@@ -92,6 +92,7 @@ impl Fake {
                 acknowledges: Acknowledges::OnWrite,
                 dedup_window: None,
                 acceptance_window: None,
+                asks: Vec::new(),
             },
         };
         (fake, announced)

@@ -29,7 +29,7 @@ fn all_wrong() -> Bench {
     let mut bench = Bench::new(kit(), &config);
     let file = bench.directory.path().join("file");
     std::fs::write(&file, "").unwrap();
-    bench.config.sinks[4].directory = file.join("below");
+    bench.config.sinks[4].grants.directory = Some(file.join("below"));
     bench
 }
 
@@ -169,7 +169,7 @@ fn an_instance_gets_its_name_its_settings_and_a_directory_of_its_own() {
     assert_eq!(settings, json!({ "url": "x", "deep": { "n": 1 } }));
     assert_eq!(request.epoch, chassis.status().epoch);
     assert!(request.grants.directory.is_some() && !request.grants.stderr);
-    assert!(bench.config.sinks[0].directory.is_dir());
+    assert!(bench.config.sinks[0].grants.directory.as_ref().unwrap().is_dir());
     assert!(!format!("{request:?}").contains("url"), "settings are nobody's business");
 
     drop(requests);

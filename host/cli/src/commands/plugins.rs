@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use serde_json::{Value, json};
 use wasink::PluginFile;
-use wasink::config::{Config, PluginName};
+use wasink::config::{Config, PluginName, SinkConfig, asked};
 use wasink::plugin::{PluginError, Plugins as _};
 
 use super::tell;
@@ -58,10 +58,19 @@ pub(super) fn run(config: &Config, command: &Plugins) -> Result<Exit, Failure> {
             let unknown = || PluginError::Unknown { name: name.clone(), known: plugins.names() };
             let name = PluginName::new(name).map_err(|_| unknown())?;
             let report = plugins.report(&name)?;
+            let sinks: Vec<_> = config.sinks.iter().filter(|sink| sink.plugin == name).collect();
+            let asks = report.description.as_ref().map_or(&[][..], |about| &about.asks);
             let text = if json.json {
-                format!("{:#}", json!(report))
+                let mut object = json!(report);
+                let asked =
+                    |sink: &&SinkConfig| json!({ "name": sink.name, "asks": asked(asks, sink) });
+                if let Some(object) = object.as_object_mut() {
+                    object.insert("sinks".to_owned(), sinks.iter().map(asked).collect());
+                }
+                format!("{object:#}")
             } else {
-                show::plugin_report(&report)
+                let sinks: Vec<_> = sinks.iter().map(|sink| (*sink, asked(asks, sink))).collect();
+                show::plugin_report(&report, &sinks)
             };
             out::print(&text)?;
             Ok(Exit::Success)

@@ -6,7 +6,7 @@ use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use wasink::config::{Config, SinkConfig};
+use wasink::config::Config;
 use wasink::logger::{Level, Line, Logger as _};
 use wasink::record::Stream;
 use wasink::{Chassis, SinkState, Status, StreamLedger};
@@ -15,6 +15,7 @@ use crate::exit::{Exit, Failure};
 use crate::flags::Run;
 use crate::input::{Counts, Input, Lines};
 use crate::out;
+use crate::process;
 use crate::screen::Screen;
 use crate::show;
 use crate::signals::{self, Signal};
@@ -41,9 +42,10 @@ pub(super) fn run(mut config: Config, flags: &Run) -> Result<Exit, Failure> {
         ));
     }
     let screen = Arc::new(Screen::new(config.log));
+    process::prepare(&config);
     let chassis = Chassis::open_with(&config, screen.clone())?;
     let before = chassis.status();
-    if !flags.quiet && !config.sinks.iter().any(SinkConfig::stderr) {
+    if !flags.quiet && !config.sinks.iter().any(|sink| sink.grants.stderr) {
         screen.show_progress();
     }
 

@@ -15,6 +15,7 @@ use crate::commands::News;
 use crate::exit::{Exit, Failure};
 use crate::flags::Serve;
 use crate::out;
+use crate::process;
 use crate::screen::Screen;
 use crate::show;
 use crate::signals::{self, Signal};
@@ -27,6 +28,7 @@ const ADMIN_GRACE: Duration = Duration::from_secs(1);
 pub(super) fn run(config: &Config, sources: Sources, flags: &Serve) -> Result<Exit, Failure> {
     let listen = listen(config)?;
     let screen = Arc::new(Screen::new(config.log));
+    process::prepare(config);
     let chassis = Arc::new(Chassis::open_with(config, screen.clone())?);
     chassis.watch(config).context("can't watch the plugin directories")?;
     let before = chassis.status();
@@ -75,6 +77,7 @@ pub(super) fn run(config: &Config, sources: Sources, flags: &Serve) -> Result<Ex
 fn reload(chassis: &Chassis, sources: &Sources, screen: &Screen) {
     let reloaded = wasink::load(sources)
         .map_err(|errors| errors.to_string())
+        .inspect(process::prepare)
         .and_then(|config| chassis.reload(&config).map_err(|error| error.to_string()));
     if let Err(reason) = reloaded {
         screen.log(&Line {

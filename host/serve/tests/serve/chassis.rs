@@ -69,6 +69,7 @@ impl SinkPlugin for Teller {
             acknowledges: Acknowledges::OnWrite,
             dedup_window: None,
             acceptance_window: None,
+            asks: Vec::new(),
         })
     }
 

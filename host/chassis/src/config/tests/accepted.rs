@@ -6,7 +6,7 @@ use serde_json::{Map, json};
 use wasink_record::Stream;
 
 use super::load_file;
-use crate::config::{Config, LogFormat, LogLevel, OnOpenFailure, SinkConfig};
+use crate::config::{Config, GrantsConfig, LogFormat, LogLevel, OnOpenFailure, SinkConfig};
 
 fn names(config: &Config) -> Vec<&str> {
     config.sinks.iter().map(|sink| sink.name.as_str()).collect()
@@ -30,15 +30,16 @@ fn no_configuration_at_all_keeps_every_stream() {
     assert_eq!((config.queue.records.get(), config.queue.bytes.get()), (16_384, 64 << 20));
     assert_eq!(names(&config), ["metering", "usage", "control", "events"]);
     for (name, plugin, stream, directory) in [
-        ("metering", "file", Stream::Metering, "wasink-data/metering"),
-        ("usage", "log", Stream::Usage, "wasink-data/sinks/usage"),
-        ("control", "file", Stream::Control, "wasink-data/control"),
-        ("events", "file", Stream::Events, "wasink-data/events"),
+        ("metering", "file", Stream::Metering, Some("wasink-data/metering")),
+        ("usage", "log", Stream::Usage, None),
+        ("control", "file", Stream::Control, Some("wasink-data/control")),
+        ("events", "file", Stream::Events, Some("wasink-data/events")),
     ] {
         let sink = sink(&config, name);
         assert_eq!(sink.plugin.as_str(), plugin);
         assert_eq!(sink.streams, [stream]);
-        assert_eq!(sink.directory, Path::new(directory));
+        assert_eq!(sink.grants.directory.as_deref(), directory.map(Path::new));
+        assert_eq!((sink.grants.log, sink.grants.stderr), (plugin == "log", false));
         assert_eq!(sink.settings, if plugin == "file" { ledger() } else { Map::new() });
         assert_eq!((sink.batch.records.get(), sink.batch.bytes.get()), (1024, 256 << 10));
         assert_eq!(sink.batch.age, Duration::from_millis(200));
@@ -66,7 +67,7 @@ fn another_backend_takes_metering_and_only_that_changes() {
     assert_eq!(metering.plugin.as_str(), "stderr");
     assert_eq!(metering.settings, Map::new());
     assert_eq!(metering.path_in_config, "metering.stderr");
-    assert!(metering.stderr() && !config.sinks[1].stderr());
+    assert!(metering.grants.stderr && !config.sinks[1].grants.stderr);
     assert_eq!(config.sinks[1..], Config::default().sinks[1..]);
 }
 
@@ -81,7 +82,7 @@ fn the_path_of_the_ledger_is_taken_apart_into_directory_and_name() {
         let text = format!("[metering.file]\npath = {path:?}\nrotate = true");
         let config = Config::from_toml(&text).unwrap();
         let metering = sink(&config, "metering");
-        assert_eq!(metering.directory, Path::new(directory), "{path}");
+        assert_eq!(metering.grants.directory.as_deref(), Some(Path::new(directory)), "{path}");
         let settings = json!({ "path": name, "rotate": true });
         assert_eq!(serde_json::Value::from(metering.settings.clone()), settings, "{path}");
         assert_eq!(metering.path_in_config, "metering.file");
@@ -91,7 +92,8 @@ fn the_path_of_the_ledger_is_taken_apart_into_directory_and_name() {
 #[test]
 fn everything_moves_with_the_data_directory() {
     let config = Config::from_toml("data_dir = '/d'\n[usage]\nsink = 'file'").unwrap();
-    let directories: Vec<_> = config.sinks.iter().map(|sink| sink.directory.as_path()).collect();
+    let directories = config.sinks.iter().map(|sink| sink.grants.directory.as_deref());
+    let directories: Vec<_> = directories.flatten().collect();
     let expected = ["/d/metering", "/d/usage", "/d/control", "/d/events"].map(Path::new);
     assert_eq!(directories, expected);
     assert_eq!(config.plugin_dirs, [Path::new("/d/plugins")]);
@@ -145,16 +147,23 @@ fn a_sink_replaces_the_default_of_control_and_events_but_not_that_of_metering_an
         name = "2"
         plugin = "my-sink"
         streams = ["control"]
-        directory = "elsewhere"
+        grants.directory = "elsewhere"
+        [[sink]]
+        name = "3"
+        plugin = "my-sink"
+        streams = ["control"]
+        grants.directory = true
     "#;
     let config = Config::from_toml(text).unwrap();
-    assert_eq!(names(&config), ["metering", "usage", "audit", "2"]);
+    assert_eq!(names(&config), ["metering", "usage", "audit", "2", "3"]);
     let audit = sink(&config, "audit");
     assert_eq!(audit.streams, [Stream::Events, Stream::Metering, Stream::Usage]);
-    assert_eq!(audit.directory, Path::new("wasink-data/sinks/audit"));
+    assert_eq!(audit.grants, GrantsConfig::default(), "nothing is granted that is not written");
     assert_eq!(audit.settings["url"], "http://localhost");
     assert_eq!(audit.path_in_config, "sink[0].settings");
-    assert_eq!(sink(&config, "2").directory, Path::new("elsewhere"));
+    let directory = |name| sink(&config, name).grants.directory.as_deref();
+    assert_eq!(directory("2"), Some(Path::new("elsewhere")));
+    assert_eq!(directory("3"), Some(Path::new("wasink-data/sinks/3")));
 
     let one = Config::from_toml("[[sink]]\nname='a'\nplugin='b'\nstreams=['control']").unwrap();
     assert_eq!(names(&one), ["metering", "usage", "events", "a"]);
@@ -171,13 +180,14 @@ fn a_file_is_json_or_toml_by_its_extension() {
 }
 
 #[test]
-fn the_sample_file_has_the_defaults_and_one_sink_more() {
+fn the_sample_file_has_the_defaults_and_one_sink_and_one_secret_more() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/wasink.example.toml");
     let text = std::fs::read_to_string(path).unwrap();
     let mut sample = Config::from_toml(&text).unwrap();
     let audit = sample.sinks.pop().unwrap();
     assert_eq!((audit.name.as_str(), audit.plugin.as_str()), ("audit", "file"));
-    assert_eq!(audit.directory, Path::new("wasink-data/sinks/audit"));
+    assert_eq!(audit.grants.directory.as_deref(), Some(Path::new("wasink-data/sinks/audit")));
+    assert_eq!(sample.secrets.pop().unwrap().name, "api-token");
     let mut default = Config::default();
     default.sinks.truncate(2);
     assert_eq!(sample, default);

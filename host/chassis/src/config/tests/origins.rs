@@ -62,7 +62,7 @@ fn every_setting_tells_who_set_it() {
         ("sink[0].batch.age", json!("1m 30s"), line(12)),
         ("sink[0].batch.records", json!(1024), Origin::Default),
         ("sink[0].settings", json!({}), Origin::Default),
-        ("sink[0].directory", json!("wasink-data/sinks/a"), Origin::Default),
+        ("sink[0].grants.directory", json!(false), Origin::Default),
         ("sink[1].name", json!("c"), line(14)),
         ("sink[1].streams", json!(["usage", "control"]), line(16)),
         ("sink[1].settings.x.y", json!("z"), line(17)),
@@ -92,7 +92,7 @@ fn the_comments_name_the_origins() {
         "records = 5  # from flag --queue-records".to_owned(),
         format!("backend = \"kafka\"  # from {}:4", path.display()),
         "[sink.settings.x]".to_owned(),
-        "#   usage: log takes usage, in wasink-data/sinks/usage".to_owned(),
+        "#   usage: log takes usage".to_owned(),
     ] {
         assert!(toml.lines().any(|other| other == line), "{line}\n\n{toml}");
     }

@@ -61,7 +61,7 @@ name = "a"
 plugin = "No!"
 streams = ["usage"]
 settings = 3
-directory = ""
+grants.directory = ""
 [[sink]]
 name = "events"
 plugin = "file"
@@ -76,11 +76,11 @@ wasink.toml:7: sink[1].name: `usage` is the sink of `[usage]`; choose another na
 wasink.toml:9: sink[1].streams: expected a list of streams, one at least, each once, got `[]`
 wasink.toml:13: sink[2].streams: expected a list of streams, one at least, each once, got `["usage","usage"]`
 wasink.toml:14: sink[2].timeout: expected a duration above 0, up to 24h, as in `200ms`, `30s` or `1m 30s`, got `30`
-wasink.toml:15: sink[2].x: unknown key `x`; known here: `name`, `plugin`, `streams`, `settings`, `directory`, `batch`, `timeout`, `when_full`, `max_pending`, `order`, `digest`, `on_open_failure`
+wasink.toml:15: sink[2].x: unknown key `x`; known here: `name`, `plugin`, `streams`, `settings`, `batch`, `timeout`, `when_full`, `max_pending`, `order`, `digest`, `on_open_failure`, `grants`, `limits`
 wasink.toml:17: sink[3].name: `a` is the name of sink[2] already; choose another
 wasink.toml:18: sink[3].plugin: expected the name of a plugin (`a`-`z`, `0`-`9`, `-`), got `"No!"`
 wasink.toml:20: sink[3].settings: expected a table, got `3`
-wasink.toml:21: sink[3].directory: expected a path, got `""`
+wasink.toml:21: sink[3].grants.directory: expected `true`, `false` or a path, got `""`
 wasink.toml:23: sink[4].name: `events` is the sink that takes `events` where no other does; choose another name
 wasink.toml:26: sink[4].on_open_failure: expected one of `refuse`, `degrade`, got `"degrad"`; did you mean `degrade`?"#,
     ),
@@ -99,7 +99,7 @@ wasink.toml:4: sink[0]: expected a table, got `3`
 wasink.toml:4: sink[1].batch: expected a table, got `1`
 wasink.toml:5: metering.batch.records: expected a whole number from 1 to 1048576, got `1.5`
 wasink.toml:5: metering.file: expected a table, got `1`
-wasink.toml:5: metering.foo: unknown key `foo`; known here: `backend`, `batch`, `timeout`, `when_full`, `max_pending`, `order`, `digest`, `on_open_failure`, `file`, and a table for each plugin"#,
+wasink.toml:5: metering.foo: unknown key `foo`; known here: `backend`, `batch`, `timeout`, `when_full`, `max_pending`, `order`, `digest`, `on_open_failure`, `grants`, `limits`, `file`, and a table for each plugin"#,
     ),
     (
         "TOML's syntax, and what is wrong beside it",
@@ -159,8 +159,8 @@ wasink.json:8: sink[1].streams: missing; expected a list of streams, one at leas
         "keys and values that would spoil the message",
         "wasink.json",
         "{\"a\\nb\": 1, \"x y\": 2, \"node_id\": [\"line\\nbreak\", \"0123456789012345678901234567890123456789012345678901234567890123456789\"]}",
-        "wasink.json:1: \"a b\": unknown key `a\\nb`; known here: `data_dir`, `plugin_dirs`, `plugin_keys`, `node_id`, `log`, `queue`, `listen`, `journal`, `swap`, `metering`, `usage`, `sink`
-wasink.json:1: \"x y\": unknown key `x y`; known here: `data_dir`, `plugin_dirs`, `plugin_keys`, `node_id`, `log`, `queue`, `listen`, `journal`, `swap`, `metering`, `usage`, `sink`
+        "wasink.json:1: \"a b\": unknown key `a\\nb`; known here: `data_dir`, `plugin_dirs`, `plugin_keys`, `node_id`, `log`, `queue`, `listen`, `journal`, `swap`, `limits`, `metering`, `usage`, `sink`, `secret`
+wasink.json:1: \"x y\": unknown key `x y`; known here: `data_dir`, `plugin_dirs`, `plugin_keys`, `node_id`, `log`, `queue`, `listen`, `journal`, `swap`, `limits`, `metering`, `usage`, `sink`, `secret`
 wasink.json:1: node_id: expected a name of 1 to 255 characters, got `[\"line\\nbreak\",\"0123456789012345678901234567890123456789012345678901234567890123…`",
     ),
 ];

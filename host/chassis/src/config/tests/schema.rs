@@ -12,7 +12,11 @@ fn keys(table: &Value) -> Vec<(String, Value)> {
 }
 
 /// A value that this part of the schema allows.
-fn sample(node: &Value) -> Value {
+fn sample(key: &str, node: &Value) -> Value {
+    match key {
+        "origin" | "proxy" => return json!("http://sample"),
+        _ => {}
+    }
     if let Some(default) = node.get("default") {
         return default.clone();
     }
@@ -20,11 +24,13 @@ fn sample(node: &Value) -> Value {
     let choice = node.get("enum").and_then(|choices| choices.get(0)).or(branches);
     match (choice, node.get("type").and_then(Value::as_str)) {
         (Some(choice), _) => choice.clone(),
-        (None, Some("array")) => json!([sample(&node["items"])]),
-        (None, Some("object")) => {
-            Value::Object(keys(node).into_iter().map(|(key, node)| (key, sample(&node))).collect())
-        }
-        (None, Some("string")) if node.get("format") == Some(&json!("wasink-duration")) => {
+        (None, Some("array")) => json!([sample(key, &node["items"])]),
+        (None, Some("object")) => Value::Object(
+            keys(node).into_iter().map(|(key, node)| (key.clone(), sample(&key, &node))).collect(),
+        ),
+        (None, Some("string"))
+            if node["format"] == "wasink-duration" || node["format"] == "wasink-timeout" =>
+        {
             json!("1s")
         }
         (None, None) if node.get("format") == Some(&json!("wasink-size")) => json!("1MiB"),
@@ -34,6 +40,7 @@ fn sample(node: &Value) -> Value {
             json!(format!("sha256:{}", "0".repeat(64)))
         }
         (None, Some("string")) => json!("sample"),
+        (None, Some("integer")) => json!(1),
         (None, other) => panic!("no sample for {other:?}"),
     }
 }
@@ -57,18 +64,35 @@ fn with_key(path: &[String], table: &Value, key: &str, value: Value) -> Value {
     let mut inner = Map::new();
     for required in table.get("required").and_then(Value::as_array).into_iter().flatten() {
         let required = required.as_str().unwrap();
-        inner.insert(required.to_owned(), sample(&table["properties"][required]));
+        inner.insert(required.to_owned(), sample(required, &table["properties"][required]));
     }
     inner.insert(key.to_owned(), value);
     let mut at = Value::Object(inner);
-    for (depth, key) in path.iter().enumerate().rev() {
-        if key == "sink" && depth == 0 {
-            let mut sink = json!({ "name": "sample", "plugin": "sample", "streams": ["events"] });
-            let (sink, at_table) = (sink.as_object_mut().unwrap(), at.as_object().unwrap().clone());
-            sink.extend(at_table);
-            at = json!([sink]);
+    for key in path.iter().rev() {
+        let beside = match key.as_str() {
+            "sink" => json!({ "name": "sample", "plugin": "sample", "streams": ["events"] }),
+            "secret" => json!({ "name": "another", "file": "sample" }),
+            "http" => json!({ "origin": "https://sample" }),
+            _ => Value::Null,
+        };
+        if let Value::Object(mut item) = beside {
+            if at.get("environment").or(at.get("command")).is_some() {
+                item.remove("file");
+            }
+            for (one, other) in [("user", "password"), ("header", "key")] {
+                for (one, other) in [(one, other), (other, one)] {
+                    if at.get(one).is_some() {
+                        item.insert(other.to_owned(), json!("sample"));
+                    }
+                }
+            }
+            item.extend(at.as_object().unwrap().clone());
+            at = json!([item]);
         }
         at = json!({ key: at });
+    }
+    if let Value::Object(config) = &mut at {
+        config.entry("secret").or_insert_with(|| json!([{ "name": "sample", "file": "f" }]));
     }
     at
 }
@@ -78,7 +102,7 @@ fn every_key_of_the_schema_is_accepted_and_no_other() {
     let mut seen = 0;
     each_table(&schema(), &mut Vec::new(), &mut |table, path| {
         for (key, node) in keys(table) {
-            let config = with_key(path, table, &key, sample(&node));
+            let config = with_key(path, table, &key, sample(&key, &node));
             let loaded = Config::from_json(&config.to_string());
             assert!(loaded.is_ok(), "{config}: {}", loaded.unwrap_err());
             seen += 1;
@@ -118,12 +142,18 @@ fn the_schema_takes_the_sample_file_and_the_file_has_every_key() {
     let schema = schema();
     assert_eq!(Checker::new(&schema).unwrap().mistakes(&value), []);
     each_table(&schema, &mut Vec::new(), &mut |table, path| {
+        // A sink's own limits have the keys of all sinks', and those are there.
+        let path = match path {
+            [.., last] if last == "limits" => std::slice::from_ref(last),
+            path => path,
+        };
         let at = path.iter().try_fold(&value, |at, key| {
             let at = at.get(key)?;
             at.get(0).or(Some(at))
         });
         for (key, _) in keys(table) {
-            let commented = text.contains(&format!("\n# {key} = "));
+            let commented =
+                text.contains(&format!("\n# {key} = ")) || text.contains(&format!(".{key}]]\n"));
             let there = at.is_some_and(|at| at.get(&key).is_some());
             assert!(there || commented, "{path:?} {key}");
         }

@@ -1,0 +1,278 @@
+//! Requests over HTTP: to origins that were granted, with what the host puts on them, within bounds.
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::header::HeaderMap;
+use hyper::{Request, Response, Uri};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout_at};
+use wasink_chassis::Secret;
+use wasink_chassis::config::{Credential, HttpOrigin};
+use wasink_chassis::limits::{Limit, LimitCounts, Limits};
+use wasink_chassis::logger::Level;
+use wasink_chassis::plugin::Grants;
+use wasink_record::{Clock as _, SystemClock};
+use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
+
+use super::answer::AnswerBody;
+use super::client::{Client, error_of};
+use super::credential::Seal;
+use super::names::Resolve;
+use crate::words::Words;
+
+/// How long a connection may take to be made, unless the guest has less patience.
+const CONNECT: Duration = Duration::from_secs(30);
+
+/// So many refusals are told of; a guest can't fill the log with them.
+const TOLD: usize = 16;
+
+/// What a header costs beside its name and its value.
+const HEADER: usize = 32;
+
+type Sent = (Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>> + Send>);
+
+/// The origins that one sink may send to, with their connections. It outlives instances.
+pub(crate) struct Outlets {
+    outlets: Vec<Outlet>,
+    permits: Arc<Semaphore>,
+    limits: Limits,
+    reached: LimitCounts,
+    words: Words,
+    told: Mutex<BTreeSet<String>>,
+}
+
+struct Outlet {
+    origin: HttpOrigin,
+    client: Client,
+    seal: Seal,
+}
+
+impl Outlets {
+    /// Nothing is connected yet.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with a grant, for the operator.
+    pub(crate) fn new(
+        grants: &Grants,
+        limits: Limits,
+        reached: LimitCounts,
+        words: Words,
+        resolver: &Arc<dyn Resolve>,
+    ) -> Result<Arc<Self>, String> {
+        let secret = |name: &str| {
+            let found = grants.credentials.iter().find(|secret| secret.name() == name);
+            found.cloned().ok_or_else(|| format!("secret `{name}` was not read"))
+        };
+        let mut outlets = Vec::new();
+        for grant in &grants.http {
+            let patience = CONNECT.min(limits.http_time);
+            let client = Client::new(grant, resolver.clone(), patience, limits.http_header_bytes)
+                .map_err(|reason| format!("`{}`: {reason}", grant.origin))?;
+            let credential = grant.credential.as_ref().map(|credential| {
+                let secret = secret(&credential.secret().name)?;
+                Ok::<(Credential, Secret), String>((credential.clone(), secret))
+            });
+            let signature = grant.signature.as_ref().map(|signature| secret(&signature.name));
+            let seal =
+                Seal { credential: credential.transpose()?, signature: signature.transpose()? };
+            outlets.push(Outlet { origin: grant.origin.clone(), client, seal });
+        }
+        let permits = Arc::new(Semaphore::new(limits.http_requests.min(Semaphore::MAX_PERMITS)));
+        Ok(Arc::new(Self { outlets, permits, limits, reached, words, told: Mutex::default() }))
+    }
+
+    fn outlet(&self, uri: &Uri) -> Option<&Outlet> {
+        let origin = format!("{}://{}", uri.scheme_str()?, uri.authority()?);
+        let origin = HttpOrigin::parse(&origin).ok()?;
+        self.outlets.iter().find(|outlet| outlet.origin == origin)
+    }
+
+    /// Says once what was refused.
+    fn tell(&self, level: Level, message: &str, what: String, reason: Option<String>) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.len() >= TOLD || !told.insert(format!("{message}{what}{reason:?}")) {
+            return;
+        }
+        drop(told);
+        let mut fields = vec![("origin".to_owned(), what.into())];
+        fields.extend(reason.map(|reason| ("reason".to_owned(), reason.into())));
+        self.words.tell(level, message, &fields);
+    }
+
+    fn refuse(&self, uri: &Uri) -> Error {
+        let scheme = uri.scheme_str().unwrap_or("https");
+        let authority = uri.authority().map_or("", |authority| authority.as_str());
+        // Neither path nor query: they may hold what is nobody's business.
+        let mut origin = format!("{scheme}://{}", authority.rsplit('@').next().unwrap_or_default());
+        crate::words::cut(&mut origin, 300);
+        let reason =
+            "it is not granted; where it should be, write it into the sink's `grants.http`";
+        self.tell(Level::Warn, "a request was refused", origin, Some(reason.to_owned()));
+        Error::HttpRequestDenied
+    }
+
+    fn check_head(&self, headers: &HeaderMap) -> Result<(), Error> {
+        let length = |(name, value): (&hyper::header::HeaderName, &hyper::header::HeaderValue)| {
+            name.as_str().len() + value.len() + HEADER
+        };
+        let length: usize = headers.iter().map(length).sum();
+        if length > self.limits.http_header_bytes {
+            self.reached.reached(Limit::HttpHeaders);
+            return Err(Error::HttpRequestHeaderSectionSize(u32::try_from(length).ok()));
+        }
+        Ok(())
+    }
+
+    async fn send(
+        self: Arc<Self>,
+        request: Request<WasiBody>,
+        options: RequestOptions,
+    ) -> Result<Sent, Error> {
+        let deadline = Instant::now() + self.limits.http_time;
+        let sent = timeout_at(deadline, self.clone().send_by(request, options, deadline)).await;
+        match sent {
+            Ok(sent) => sent,
+            Err(_) => {
+                self.reached.reached(Limit::HttpTime);
+                Err(Error::HttpResponseTimeout)
+            }
+        }
+    }
+
+    async fn send_by(
+        self: Arc<Self>,
+        request: Request<WasiBody>,
+        options: RequestOptions,
+        deadline: Instant,
+    ) -> Result<Sent, Error> {
+        let Some(outlet) = self.outlet(request.uri()) else {
+            return Err(self.refuse(request.uri()));
+        };
+        self.check_head(request.headers())?;
+        let permit = match self.permits.clone().try_acquire_owned() {
+            Ok(permit) => permit,
+            Err(_) => {
+                self.reached.reached(Limit::HttpRequests);
+                let permit = self.permits.clone().acquire_owned().await;
+                permit.map_err(|_| Error::ConnectionLimitReached)?
+            }
+        };
+        let request = self.sealed(outlet, request).await?;
+        let between = options.between_bytes_timeout.unwrap_or(self.limits.http_time);
+        // Making the connection is a part of it: the guest can't tell where one ends.
+        let first = options.first_byte_timeout.unwrap_or(self.limits.http_time);
+        let connect = options.connect_timeout.unwrap_or(CONNECT);
+        let answered =
+            timeout_at(Instant::now() + first.saturating_add(connect), outlet.client.send(request));
+        let answer = answered.await.map_err(|_| Error::ConnectionReadTimeout)?;
+        let answer = answer.map_err(|error| self.explain(outlet, error_of(&error), &error))?;
+        let (most, reached) = (self.limits.http_answer_bytes, self.reached.clone());
+        let body = |incoming| {
+            AnswerBody::new(incoming, most, between, deadline, reached, permit).boxed_unsync()
+        };
+        Ok((answer.map(body), Box::new(async { Ok(()) })))
+    }
+
+    /// The request with what the host puts on it, and its body within bounds.
+    async fn sealed(
+        &self,
+        outlet: &Outlet,
+        request: Request<WasiBody>,
+    ) -> Result<Request<WasiBody>, Error> {
+        let most = self.limits.http_request_bytes;
+        let too_large = {
+            let reached = self.reached.clone();
+            move || {
+                reached.reached(Limit::HttpRequest);
+                Error::HttpRequestBodySize(Some(most))
+            }
+        };
+        let size = usize::try_from(most).unwrap_or(usize::MAX);
+        let (mut head, body) = request.into_parts();
+        let too_large = Arc::new(too_large);
+        let explain = {
+            let too_large = too_large.clone();
+            move |error: Box<dyn std::error::Error + Send + Sync>| match error.downcast::<Error>() {
+                Ok(error) => *error,
+                Err(_) => too_large(),
+            }
+        };
+        let (signed, body): (Option<Bytes>, WasiBody) = if outlet.seal.signature.is_some() {
+            let whole = Limited::new(body, size).collect().await.map_err(&explain)?.to_bytes();
+            (Some(whole.clone()), Full::new(whole).map_err(|never| match never {}).boxed_unsync())
+        } else {
+            (None, Limited::new(body, size).map_err(explain).boxed_unsync())
+        };
+        let seal = outlet.seal.clone();
+        let mut headers = std::mem::take(&mut head.headers);
+        // Secrets may have to be read, and this thread is that of all connections.
+        let sealed = tokio::task::spawn_blocking(move || {
+            seal.authorize(&mut headers)?;
+            if let Some(body) = signed {
+                let seconds = SystemClock.now().unix_nanos() / 1_000_000_000;
+                seal.sign(&mut headers, &body, seconds)?;
+            }
+            Ok::<HeaderMap, String>(headers)
+        });
+        let sealed = sealed.await.map_err(|error| Error::InternalError(Some(error.to_string())))?;
+        head.headers = sealed.map_err(|reason| {
+            let message = "a request could not be given its credential";
+            self.tell(Level::Error, message, outlet.origin.to_string(), Some(reason));
+            Error::ConfigurationError
+        })?;
+        Ok(Request::from_parts(head, body))
+    }
+
+    /// Tells the operator what a guest can't: why a connection did not come to be.
+    fn explain(
+        &self,
+        outlet: &Outlet,
+        error: Error,
+        cause: &hyper_util::client::legacy::Error,
+    ) -> Error {
+        let reason = match &error {
+            Error::DestinationIpProhibited => {
+                "its name leads to an address that is not public; where that is right, write the \
+                 address's network into `networks` beside its `origin`"
+                    .to_owned()
+            }
+            Error::HttpResponseHeaderSectionSize(_) => {
+                self.reached.reached(Limit::HttpHeaders);
+                "the headers of an answer are larger than `limits.http_headers`".to_owned()
+            }
+            Error::HttpRequestBodySize(_) => return error,
+            _ => {
+                let mut reason = cause.to_string();
+                let mut source = std::error::Error::source(cause);
+                while let Some(error) = source {
+                    reason = format!("{reason}: {error}");
+                    source = error.source();
+                }
+                reason
+            }
+        };
+        let message = "a request did not get through";
+        self.tell(Level::Warn, message, outlet.origin.to_string(), Some(reason));
+        error
+    }
+}
+
+/// Takes an instance's requests.
+pub(crate) struct Http(pub(crate) Arc<Outlets>);
+
+impl WasiHttpHooks for Http {
+    fn send_request(
+        &mut self,
+        request: Request<WasiBody>,
+        options: Option<RequestOptions>,
+        _: Box<dyn Future<Output = Result<(), Error>> + Send>,
+    ) -> Box<dyn Future<Output = Result<Sent, Error>> + Send> {
+        Box::new(self.0.clone().send(request, options.unwrap_or_default()))
+    }
+}

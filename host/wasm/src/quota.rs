@@ -1,0 +1,175 @@
+//! How much a data directory may hold. WASI knows no quotas, so every way in which a guest can make
+//! its directory grow asks here first.
+
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use cap_std::fs::Dir;
+use wasink_chassis::limits::{Limit, LimitCounts};
+use wasink_chassis::logger::{Level, Line, Logger};
+use wasmtime_wasi::async_trait;
+use wasmtime_wasi::p2::{DynOutputStream, OutputStream, Pollable, StreamError, StreamResult};
+
+/// What a file or a directory counts as beside its content: names and inodes fill a disk as well.
+pub(crate) const ENTRY: u64 = 4 << 10;
+
+/// The directory is not counted again before so many times as long as the last count took.
+const REST: u32 = 20;
+
+/// A data directory and what may be in it.
+pub(crate) struct Quota {
+    directory: Arc<Dir>,
+    limit: u64,
+    usage: Mutex<Usage>,
+    reached: LimitCounts,
+    sink: Arc<str>,
+    logger: Arc<dyn Logger>,
+}
+
+/// What is known of a directory's size.
+#[derive(Default)]
+struct Usage {
+    /// At least what is there: what was counted, and all that was written since.
+    bytes: u64,
+    counted: Option<(Instant, Duration)>,
+    /// Files that were opened to be written: one that has no name any more still takes room.
+    open: Vec<Weak<std::fs::File>>,
+    told: bool,
+}
+
+impl Quota {
+    /// Nothing is counted until the guest writes.
+    pub(crate) fn new(
+        directory: Arc<Dir>,
+        limit: u64,
+        reached: LimitCounts,
+        sink: Arc<str>,
+        logger: Arc<dyn Logger>,
+    ) -> Arc<Self> {
+        Arc::new(Self { directory, limit, usage: Mutex::default(), reached, sink, logger })
+    }
+
+    /// Whether there is room for so many bytes more; they are in use then.
+    pub(crate) fn take(&self, bytes: u64) -> io::Result<()> {
+        let mut usage = self.usage.lock().unwrap_or_else(PoisonError::into_inner);
+        let fits = |usage: &Usage| usage.bytes.saturating_add(bytes) <= self.limit;
+        if usage.counted.is_none() || !fits(&usage) && usage.is_rested() {
+            usage.count(&self.directory)?;
+        }
+        if fits(&usage) {
+            usage.bytes = usage.bytes.saturating_add(bytes);
+            return Ok(());
+        }
+        self.reached.reached(Limit::Directory);
+        if !std::mem::replace(&mut usage.told, true) {
+            drop(usage);
+            self.logger.log(&Line {
+                level: Level::Error,
+                sink: Some(&self.sink),
+                message: "the data directory is full: its plugin can't write any more",
+                fields: &[
+                    ("limit".to_owned(), self.limit.into()),
+                    ("key".to_owned(), "limits.directory".into()),
+                ],
+            });
+        }
+        Err(io::ErrorKind::QuotaExceeded.into())
+    }
+
+    /// Takes notice of a file that is open to be written.
+    pub(crate) fn opened(&self, file: &Arc<std::fs::File>) {
+        let mut usage = self.usage.lock().unwrap_or_else(PoisonError::into_inner);
+        usage.open.retain(|file| file.strong_count() > 0);
+        usage.open.push(Arc::downgrade(file));
+    }
+}
+
+impl Usage {
+    /// Whether counting once more is not all that is done.
+    fn is_rested(&self) -> bool {
+        self.counted.is_none_or(|(at, took)| at.elapsed() >= took * REST)
+    }
+
+    fn count(&mut self, directory: &Dir) -> io::Result<()> {
+        let begun = Instant::now();
+        let mut bytes = 0_u64;
+        let mut folders = vec![directory.try_clone()?];
+        while let Some(folder) = folders.pop() {
+            for entry in folder.entries()? {
+                let entry = entry?;
+                // What goes while it is counted takes no room.
+                let Ok(metadata) = entry.metadata() else { continue };
+                bytes = bytes.saturating_add(ENTRY);
+                if metadata.is_dir() {
+                    folders.extend(entry.open_dir().ok());
+                } else {
+                    bytes = bytes.saturating_add(metadata.len());
+                }
+            }
+        }
+        for file in self.open.iter().filter_map(Weak::upgrade) {
+            bytes = bytes.saturating_add(nameless(&file));
+        }
+        self.bytes = bytes;
+        self.told = false;
+        self.counted = Some((Instant::now(), begun.elapsed()));
+        Ok(())
+    }
+}
+
+/// The size of a file that has no name any more.
+fn nameless(file: &std::fs::File) -> u64 {
+    let Ok(metadata) = file.metadata() else { return 0 };
+    #[cfg(unix)]
+    if std::os::unix::fs::MetadataExt::nlink(&metadata) > 0 {
+        return 0;
+    }
+    metadata.len()
+}
+
+/// A stream into a file, which asks before it writes.
+pub(crate) struct Metered {
+    pub(crate) inner: DynOutputStream,
+    pub(crate) quota: Arc<Quota>,
+}
+
+impl Metered {
+    fn take(&self, bytes: usize) -> StreamResult<()> {
+        let full = |error: io::Error| StreamError::LastOperationFailed(error.into());
+        self.quota.take(bytes as u64).map_err(full)
+    }
+}
+
+#[async_trait]
+impl Pollable for Metered {
+    async fn ready(&mut self) {
+        self.inner.ready().await;
+    }
+}
+
+#[async_trait]
+impl OutputStream for Metered {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        self.take(bytes.len())?;
+        self.inner.write(bytes)
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        self.inner.flush()
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        self.inner.check_write()
+    }
+
+    async fn blocking_write_and_flush(&mut self, bytes: Bytes) -> StreamResult<()> {
+        self.take(bytes.len())?;
+        self.inner.blocking_write_and_flush(bytes).await
+    }
+
+    async fn cancel(&mut self) {
+        self.inner.cancel().await;
+    }
+}
