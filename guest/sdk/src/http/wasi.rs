@@ -66,10 +66,14 @@ fn outgoing(request: &Request) -> Result<OutgoingRequest, Error> {
 
 fn options(timeouts: &Timeouts) -> RequestOptions {
     let options = RequestOptions::new();
-    // A host that knows no such timeout leaves it to the deadline.
-    drop(options.set_connect_timeout(Some(nanos(timeouts.connect))));
-    drop(options.set_first_byte_timeout(Some(nanos(timeouts.first_byte))));
-    drop(options.set_between_bytes_timeout(Some(nanos(timeouts.between_bytes))));
+    let taken = [
+        options.set_connect_timeout(Some(nanos(timeouts.connect))),
+        options.set_first_byte_timeout(Some(nanos(timeouts.first_byte))),
+        options.set_between_bytes_timeout(Some(nanos(timeouts.between_bytes))),
+    ];
+    if taken.contains(&Err(())) {
+        crate::debug!("the host knows not all timeouts of a request, only the last one counts");
+    }
     options
 }
 
@@ -88,11 +92,12 @@ fn write(
             Ok(0) => {
                 let room = stream.subscribe();
                 let ready = poll(&[&room, &answered, deadline]);
-                if ready.contains(&1) {
-                    return Ok(false);
-                }
-                if !ready.contains(&0) {
+                if ready.contains(&2) {
                     return Err(late());
+                }
+                // Who answers early may still want all of it.
+                if !ready.contains(&0) {
+                    return Ok(false);
                 }
             }
             Ok(room) => {

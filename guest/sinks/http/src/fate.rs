@@ -37,6 +37,11 @@ impl Fates {
         self.0.iter().flatten().any(|fate| !matches!(fate, Fate::Retry(_)))
     }
 
+    /// Whether at least one was said to come again.
+    pub(crate) fn any_retry(&self) -> bool {
+        self.0.iter().flatten().any(|fate| matches!(fate, Fate::Retry(_)))
+    }
+
     /// The answer to the host. Those of which nothing was said come again `after` so long.
     pub(crate) fn outcomes(self, after: Option<Duration>) -> Outcomes {
         let mut outcomes = Outcomes::delivered();

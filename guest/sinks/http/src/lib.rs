@@ -11,7 +11,7 @@
 //! | `format` | `json-array` | `json-array`, `ndjson`, `cloudevents-batch`, `cloudevents-structured` (one a request) |
 //! | `content_type` | the format's | another media type |
 //! | `headers` | | constant headers; credentials are refused here |
-//! | `max_records` | `1000` | at most so many records in a request; `openmeter` and `lago` 100, `stripe` 1 |
+//! | `max_records` | `1024` | at most so many records in a request; `openmeter` and `lago` 100, `stripe` 1 |
 //! | `max_bytes` | `1048576` | at most so many bytes in a request, before they are compressed |
 //! | `max_requests` | `1000` | at most so many requests in one call |
 //! | `idempotency_header` | | header that names the request |
@@ -76,6 +76,8 @@ pub struct Http {
     client: Client,
     max_records: usize,
     max_bytes: usize,
+    /// Fewer records in a request than that, while it is found out which of them are refused.
+    narrow: Option<usize>,
     settings: Settings,
 }
 
@@ -119,8 +121,9 @@ impl Sink for Http {
             method: settings.method.into(),
             headers,
             client: Client { timeouts, answer_bytes: settings.answer_bytes, ..Client::default() },
-            max_records: settings.max_records.unwrap_or(most.min(1000)).min(most),
+            max_records: settings.max_records.unwrap_or(1024).min(most),
             max_bytes: settings.max_bytes.unwrap_or(1_048_576),
+            narrow: None,
             writing,
             settings,
         })

@@ -37,7 +37,7 @@ struct Run<'a> {
     end: Instant,
 }
 
-pub(crate) fn write(http: &Http, batch: &Batch) -> Result<Outcomes, Failure> {
+pub(crate) fn write(http: &mut Http, batch: &Batch) -> Result<Outcomes, Failure> {
     let ids = batch.ids();
     let mut run = Run {
         http,
@@ -49,21 +49,28 @@ pub(crate) fn write(http: &Http, batch: &Batch) -> Result<Outcomes, Failure> {
         ids,
     };
     let stopped = run.all()?;
-    let (after, reason) = match stopped {
-        None => (Some(AT_ONCE), None),
-        Some((after, reason)) => (after, Some(reason)),
-    };
-    match reason {
-        // With nothing else to tell, the reason can go with it.
-        Some(reason) if !run.fates.any_final() => Err(match after {
-            Some(after) => Failure::retry_after(after, reason),
-            None => Failure::retry(reason),
-        }),
-        reason => {
-            if let Some(reason) = reason {
-                warn!("part of a batch is not delivered for now"; reason = reason);
-            }
-            Ok(run.fates.outcomes(after))
+    let Run { fates, jobs, .. } = run;
+    match stopped {
+        Some((after, reason)) if !fates.any_final() => {
+            // With nothing else to tell, the reason can go with it.
+            Err(match after {
+                Some(after) => Failure::retry_after(after, reason),
+                None => Failure::retry(reason),
+            })
+        }
+        Some((after, reason)) => {
+            warn!("part of a batch is not delivered for now"; reason = reason);
+            Ok(fates.outcomes(after))
+        }
+        None => {
+            http.narrow = match jobs.front() {
+                None => None,
+                // All of the call went into splitting; the next one goes on from there.
+                Some(job) if !fates.any_final() => Some(job.records.len()),
+                Some(_) => http.narrow,
+            };
+            let after = (!fates.any_retry()).then_some(AT_ONCE);
+            Ok(fates.outcomes(after))
         }
     }
 }
@@ -72,13 +79,13 @@ pub(crate) fn write(http: &Http, batch: &Batch) -> Result<Outcomes, Failure> {
 type Stopped = (Option<Duration>, String);
 
 impl Run<'_> {
+    /// Sends requests until all is settled, the receiver wants to be left alone, or there is no time
+    /// for more.
     fn all(&mut self) -> Result<Option<Stopped>, Failure> {
         self.first()?;
         let mut requests = 0;
-        while let Some(mut job) = self.jobs.pop_front() {
-            if requests >= self.http.settings.max_requests || Instant::now() >= self.end {
-                return Ok(None);
-            }
+        while requests < self.http.settings.max_requests && Instant::now() < self.end {
+            let Some(mut job) = self.jobs.pop_front() else { break };
             requests += 1;
             match self.exchange(&mut job)? {
                 Verdict::All(fate) => {
@@ -95,7 +102,8 @@ impl Run<'_> {
     /// The first jobs: one for the whole batch if it fits, and as few as possible otherwise.
     fn first(&mut self) -> Result<(), Failure> {
         let records: Vec<usize> = (0..self.ids.len()).collect();
-        if records.len() <= self.http.max_records
+        let most = self.http.narrow.unwrap_or(self.http.max_records).min(self.http.max_records);
+        if records.len() <= most
             && let Some(whole) = self.http.writing.whole(self.batch)
             && whole.len() <= self.http.max_bytes
         {
@@ -103,7 +111,7 @@ impl Run<'_> {
             return Ok(());
         }
         let frame = self.http.writing.frame();
-        let (max_records, max_bytes) = (self.http.max_records, self.http.max_bytes);
+        let max_bytes = self.http.max_bytes;
         let mut settled = Vec::new();
         let mut jobs = VecDeque::new();
         let pieces = self.pieces()?;
@@ -124,9 +132,7 @@ impl Run<'_> {
                 settled.push((record, Fate::Rejected(reason)));
                 continue;
             }
-            if taken.len() >= max_records
-                || frame.length(taken.len() + 1, bytes + length) > max_bytes
-            {
+            if taken.len() >= most || frame.length(taken.len() + 1, bytes + length) > max_bytes {
                 jobs.push_back(Job { records: std::mem::take(&mut taken), body: None });
                 bytes = 0;
             }

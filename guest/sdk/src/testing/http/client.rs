@@ -27,6 +27,9 @@ pub(super) fn send(client: &Client, request: &Request) -> Result<Answer, Error> 
     connection.exchange(client, request)
 }
 
+/// Status and headers.
+type Head = (u16, Vec<(String, Vec<u8>)>);
+
 struct Connection {
     stream: TcpStream,
     buffer: Vec<u8>,
@@ -69,7 +72,7 @@ impl Connection {
     }
 
     /// The head of the final answer: those that only say to go on are skipped.
-    fn head(&mut self) -> Result<(u16, Vec<(String, Vec<u8>)>), Error> {
+    fn head(&mut self) -> Result<Head, Error> {
         loop {
             let end = loop {
                 if let Some(at) = self.buffer.windows(4).position(|window| window == b"\r\n\r\n") {
