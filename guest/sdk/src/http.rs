@@ -30,7 +30,7 @@ mod wasi;
 use std::fmt;
 use std::time::Duration;
 
-pub use answer::{Answer, parse_date};
+pub use answer::{Answer, excerpt, parse_date};
 pub use url::{Scheme, Url};
 
 /// What is done.

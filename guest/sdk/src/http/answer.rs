@@ -41,29 +41,38 @@ impl Answer {
         Some(parse_date(text)?.saturating_sub(now))
     }
 
-    /// The beginning of the body for people: at most so many characters, on one line, with control
-    /// characters and what is not text escaped.
+    /// The beginning of the body for people, as [`excerpt`] has it.
     pub fn excerpt(&self, characters: usize) -> String {
-        // No character takes more than four bytes.
-        let bytes = self.body.get(..characters.saturating_mul(4)).unwrap_or(&self.body);
-        let text = String::from_utf8_lossy(bytes);
-        let text = text.trim();
-        let mut excerpt = String::new();
-        let mut all = text.chars();
-        for character in all.by_ref().take(characters) {
-            match character {
-                '\n' | '\r' | '\t' => excerpt.push(' '),
-                _ if character.is_control() || is_format(character) => {
-                    excerpt.extend(character.escape_unicode());
-                }
-                _ => excerpt.push(character),
-            }
+        let mut text = excerpt(&self.body, characters);
+        if self.cut && !text.ends_with('…') {
+            text.push('…');
         }
-        if self.cut || bytes.len() < self.body.len() || all.next().is_some() {
-            excerpt.push('…');
-        }
-        excerpt
+        text
     }
+}
+
+/// The beginning of what a receiver says, for people: at most so many characters, on one line, with
+/// control characters and what is not text escaped.
+pub fn excerpt(bytes: &[u8], characters: usize) -> String {
+    // No character takes more than four bytes.
+    let some = bytes.get(..characters.saturating_mul(4)).unwrap_or(bytes);
+    let text = String::from_utf8_lossy(some);
+    let text = text.trim();
+    let mut excerpt = String::new();
+    let mut all = text.chars();
+    for character in all.by_ref().take(characters) {
+        match character {
+            '\n' | '\r' | '\t' => excerpt.push(' '),
+            _ if character.is_control() || is_format(character) => {
+                excerpt.extend(character.escape_unicode());
+            }
+            _ => excerpt.push(character),
+        }
+    }
+    if some.len() < bytes.len() || all.next().is_some() {
+        excerpt.push('…');
+    }
+    excerpt
 }
 
 /// Characters that are not seen but change how a terminal shows others.

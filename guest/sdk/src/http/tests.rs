@@ -151,18 +151,18 @@ fn an_excerpt_is_one_harmless_line() {
     assert_eq!(answer(&[], "").excerpt(5), "");
 }
 
-/// Short, since some of these wait for it.
 fn client() -> Client {
-    let short = Duration::from_millis(300);
-    let timeouts =
-        Timeouts { connect: short, first_byte: short, between_bytes: short, total: 2 * short };
-    Client { timeouts, answer_bytes: 1000, ..Client::default() }
+    Client { answer_bytes: 1000, ..Client::default() }
+}
+
+fn send_by(client: &Client, reply: Reply) -> Result<Answer, Error> {
+    over_tcp();
+    let receiver = Receiver::new(move |_| reply.clone());
+    client.send(&Request::post(receiver.url("/")).body("four"))
 }
 
 fn send(reply: Reply) -> Result<Answer, Error> {
-    over_tcp();
-    let receiver = Receiver::new(move |_| reply.clone());
-    client().send(&Request::post(receiver.url("/")).body("four"))
+    send_by(&client(), reply)
 }
 
 #[test]
@@ -240,12 +240,20 @@ fn half_an_answer_leaves_in_doubt() {
 #[test]
 fn one_that_is_slow_is_given_up_in_time() {
     let begun = Instant::now();
+    let short = Duration::from_millis(300);
+    let timeouts = Timeouts {
+        first_byte: short,
+        between_bytes: short,
+        total: 2 * short,
+        ..Timeouts::default()
+    };
+    let hasty = Client { timeouts, ..client() };
     for reply in [
         Reply::silent(),
         Reply::drip("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", Duration::from_millis(100)),
         Reply::drip("HTTP/1.1 200 OK\r\n", Duration::from_millis(500)),
     ] {
-        let error = send(reply).unwrap_err();
+        let error = send_by(&hasty, reply).unwrap_err();
         assert_eq!(error, Error::InDoubt("it took too long".to_owned()));
     }
     assert!(begun.elapsed() < Duration::from_secs(10));

@@ -23,11 +23,8 @@ impl Fates {
         Self(vec![None; records])
     }
 
-    /// Settles a record, unless it is settled already.
     pub(crate) fn set(&mut self, record: usize, fate: Fate) {
-        if let Some(slot) = self.0.get_mut(record)
-            && slot.is_none()
-        {
+        if let Some(slot) = self.0.get_mut(record) {
             *slot = Some(fate);
         }
     }

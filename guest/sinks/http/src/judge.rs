@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use wasink_guest::http::{Answer, Error};
+use wasink_guest::http::{Answer, Error, excerpt};
 use wasink_guest::serde_json::{self, Map, Value};
 
 use crate::Http;
@@ -91,7 +91,7 @@ pub(crate) fn answer(http: &Http, answer: &Answer, ids: &[&str]) -> Verdict {
         (None, 300..=399) => Verdict::later(format!(
             "the receiver sends elsewhere, to `{}` ({status}); redirects to another origin are not \
              followed, so set `url` to where it is",
-            answer.header("Location").unwrap_or_default().escape_debug()
+            excerpt(answer.header("Location").unwrap_or_default().as_bytes(), EXCERPT)
         )),
         (None, 413) => {
             Verdict::Split { alone: Fate::Rejected(format!("alone it is too large, {}", says())) }
@@ -126,7 +126,7 @@ fn contains(bytes: &[u8], text: &[u8]) -> bool {
 
 /// Lago takes all events of a request or none, and says by index what is wrong with which.
 fn lago(answer: &Answer, records: usize) -> Option<Verdict> {
-    if answer.status != 422 || answer.cut {
+    if answer.status != 422 {
         return None;
     }
     let body: Value = serde_json::from_slice(&answer.body).ok()?;
@@ -147,13 +147,8 @@ fn lago_event(details: &Map<String, Value>) -> Fate {
     if known {
         return Fate::Duplicate;
     }
-    let text = Answer {
-        status: 422,
-        headers: Vec::new(),
-        body: Value::Object(details.clone()).to_string().into_bytes(),
-        cut: false,
-    };
-    Fate::Rejected(format!("status 422: {}", text.excerpt(EXCERPT)))
+    let text = Value::Object(details.clone()).to_string();
+    Fate::Rejected(format!("status 422: {}", excerpt(text.as_bytes(), EXCERPT)))
 }
 
 /// Stripe refuses an event that it has, and one that is too old, by words.

@@ -27,9 +27,11 @@
 //! | `results` | | where it stands in an answer what became of each record: JSON Pointers `list`, `id` or `index`, `status`, `message`; values `delivered`, `duplicate`, `rejected`; `unnamed`; `statuses` |
 //! | `unbillable` | `false` | profiles: whether usage that nobody is charged for is sent as well |
 //! | `customer` | `tenant` | profiles: the field of a usage event that names the customer: `tenant`, `src`, `stack` |
+//! | `event_customer` | `subject` | `lago`, `stripe`: what names the customer of a CloudEvent: `subject`, or an extension attribute |
+//! | `event_value` | | `stripe`: JSON Pointer to the quantity in the data of a CloudEvent; needed for the stream `events` |
 //! | `event_type`, `source` | `wasink.usage`, `wasink` | `openmeter`: type and source of the events that are made of usage |
 //! | `code` | | `lago`: code of the billable metric; needed |
-//! | `event_name`, `value` | | `stripe`: the meter's event name, and the quantity that is billed; needed |
+//! | `event_name`, `value` | | `stripe`: the meter's event name, and the quantity of a usage event that is billed; needed, the second for the stream `usage` |
 //! | `customer_key`, `value_key` | `stripe_customer_id`, `value` | `stripe`: the meter's payload keys |
 //!
 //! **Nothing is lost, and nothing is thrown away for a wrong setting.** A record is delivered once

@@ -1,6 +1,6 @@
 //! Receivers whose ways are known: what they want in a request. How they answer is in `judge`.
 
-use wasink_guest::serde_json::{Value, json, to_writer};
+use wasink_guest::serde_json::{self, Value, json, to_writer};
 use wasink_guest::{
     Batch, CloudEvent, Encoding, Failure, Status, Stream, Timestamp, UsageEvent, Utc,
 };
@@ -21,6 +21,8 @@ pub(crate) struct Ready {
     pub(crate) profile: Profile,
     unbillable: bool,
     customer: Label,
+    /// `subject`, or the name of an extension attribute.
+    event_customer: String,
     to: To,
 }
 
@@ -28,7 +30,18 @@ pub(crate) struct Ready {
 enum To {
     Openmeter { event_type: String, source: String },
     Lago { code: String },
-    Stripe { event_name: String, value: Quantity, customer_key: String, value_key: String },
+    Stripe(Stripe),
+}
+
+#[derive(Debug)]
+struct Stripe {
+    event_name: String,
+    /// Needed for usage.
+    value: Option<Quantity>,
+    /// Needed for CloudEvents.
+    event_value: Option<String>,
+    customer_key: String,
+    value_key: String,
 }
 
 impl Ready {
@@ -41,15 +54,17 @@ impl Ready {
                 source: or(&settings.source, "wasink"),
             },
             Profile::Lago => To::Lago { code: or(&settings.code, "") },
-            Profile::Stripe => To::Stripe {
+            Profile::Stripe => To::Stripe(Stripe {
                 event_name: or(&settings.event_name, ""),
-                value: settings.value.unwrap_or(Quantity::Count),
+                value: settings.value,
+                event_value: settings.event_value.clone(),
                 customer_key: or(&settings.customer_key, "stripe_customer_id"),
                 value_key: or(&settings.value_key, "value"),
-            },
+            }),
         };
+        let event_customer = or(&settings.event_customer, "subject");
         let customer = settings.customer.unwrap_or_default();
-        Self { profile, unbillable: settings.unbillable, customer, to }
+        Self { profile, unbillable: settings.unbillable, customer, event_customer, to }
     }
 
     pub(crate) fn frame(&self) -> Frame {
@@ -58,9 +73,7 @@ impl Ready {
                 Frame { most: 100, content_type: "application/cloudevents-batch+json", ..ARRAY }
             }
             To::Lago { .. } => Frame { open: r#"{"events":["#, close: "]}", most: 100, ..ARRAY },
-            To::Stripe { .. } => {
-                Frame { content_type: "application/x-www-form-urlencoded", ..ALONE }
-            }
+            To::Stripe(_) => Frame { content_type: "application/x-www-form-urlencoded", ..ALONE },
         }
     }
 
@@ -68,14 +81,15 @@ impl Ready {
         match self.to {
             To::Openmeter { .. } => "/api/v1/events",
             To::Lago { .. } => "/api/v1/events/batch",
-            To::Stripe { .. } => "/v1/billing/meter_events",
+            To::Stripe(_) => "/v1/billing/meter_events",
         }
     }
 
     fn takes(&self) -> &'static [Stream] {
         match self.to {
-            To::Openmeter { .. } => &[Stream::Usage, Stream::Events],
-            To::Lago { .. } | To::Stripe { .. } => &[Stream::Usage],
+            To::Stripe(Stripe { event_value: None, .. }) => &[Stream::Usage],
+            To::Stripe(Stripe { value: None, .. }) => &[Stream::Events],
+            _ => &[Stream::Usage, Stream::Events],
         }
     }
 
@@ -96,18 +110,22 @@ pub(crate) fn pieces(ready: &Ready, batch: &Batch, ids: &[String]) -> Result<Pie
         // A wrong configuration makes no dead letters.
         return Err(Failure::retry(format!(
             "the profile `{}` takes the stream `{}`, and this is `{stream}`; leave it out of the \
-             sink's `streams`",
+             sink's `streams`{}",
             ready.profile.as_str(),
             takes.join("` and `"),
+            match ready.to {
+                To::Stripe(_) if stream == Stream::Events => ", or set `event_value`",
+                To::Stripe(_) if stream == Stream::Usage => ", or set `value`",
+                _ => "",
+            },
         )));
     }
     if stream == Stream::Events {
-        return events(batch);
+        return events(ready, batch, ids);
     }
-    let now = Timestamp::try_from(wasink_guest::now().as_nanos()).unwrap_or(Timestamp::MAX);
     let mut pieces = Pieces::default();
     for (event, id) in batch.usage()?.iter().zip(ids) {
-        match settled(ready, event, now) {
+        match settled(ready, event) {
             Some(fate) => pieces.push_settled(fate),
             None => pieces.push(|out| usage(ready, event, id, out)),
         }
@@ -116,7 +134,7 @@ pub(crate) fn pieces(ready: &Ready, batch: &Batch, ids: &[String]) -> Result<Pie
 }
 
 /// What becomes of an event that is not to be sent.
-fn settled(ready: &Ready, event: &UsageEvent, now: Timestamp) -> Option<Fate> {
+fn settled(ready: &Ready, event: &UsageEvent) -> Option<Fate> {
     if !ready.unbillable && (!event.billable || event.tenant == SYSTEM) {
         return Some(Fate::Delivered);
     }
@@ -128,7 +146,12 @@ fn settled(ready: &Ready, event: &UsageEvent, now: Timestamp) -> Option<Fate> {
         };
         return Some(Fate::Rejected(format!("its `{field}` is empty, so there is no customer")));
     }
-    let old = now.saturating_sub(event.emitted_at) > STRIPE_TAKES;
+    too_old(ready, event.emitted_at)
+}
+
+fn too_old(ready: &Ready, time: Timestamp) -> Option<Fate> {
+    let now = Timestamp::try_from(wasink_guest::now().as_nanos()).unwrap_or(Timestamp::MAX);
+    let old = now.saturating_sub(time) > STRIPE_TAKES;
     (old && ready.profile == Profile::Stripe).then_some(Fate::Expired)
 }
 
@@ -148,18 +171,11 @@ fn usage(ready: &Ready, event: &UsageEvent, id: &str, out: &mut Vec<u8>) {
             }),
             out,
         ),
-        To::Lago { code } => json_line(
-            &json!({
-                "transaction_id": id,
-                "external_subscription_id": customer,
-                "code": code,
-                "timestamp": seconds_and_millis(event.emitted_at),
-                "properties": properties(event),
-            }),
-            out,
-        ),
-        To::Stripe { event_name, value, customer_key, value_key } => {
-            let quantity = match value {
+        To::Lago { code } => {
+            lago(code, id, customer, event.emitted_at, &properties(event), out);
+        }
+        To::Stripe(meter) => {
+            let quantity = match meter.value.unwrap_or(Quantity::Count) {
                 Quantity::DurationMs => event.duration_ms,
                 Quantity::BytesIn => event.bytes_in,
                 Quantity::BytesOut => event.bytes_out,
@@ -167,21 +183,38 @@ fn usage(ready: &Ready, event: &UsageEvent, id: &str, out: &mut Vec<u8>) {
                 Quantity::Fuel => event.fuel,
                 Quantity::Count => 1,
             };
-            let seconds = event.emitted_at.div_euclid(1_000_000_000).to_string();
-            let (customer_key, value_key) =
-                (format!("payload[{customer_key}]"), format!("payload[{value_key}]"));
-            form(
-                &[
-                    ("event_name", event_name),
-                    ("identifier", id),
-                    ("timestamp", &seconds),
-                    (&customer_key, customer),
-                    (&value_key, &quantity.to_string()),
-                ],
-                out,
-            );
+            stripe(meter, id, customer, event.emitted_at, &quantity.to_string(), out);
         }
     }
+}
+
+fn lago(code: &str, id: &str, of: &str, time: Timestamp, properties: &Value, out: &mut Vec<u8>) {
+    json_line(
+        &json!({
+            "transaction_id": id,
+            "external_subscription_id": of,
+            "code": code,
+            "timestamp": seconds_and_millis(time),
+            "properties": properties,
+        }),
+        out,
+    );
+}
+
+fn stripe(meter: &Stripe, id: &str, of: &str, time: Timestamp, value: &str, out: &mut Vec<u8>) {
+    let seconds = time.div_euclid(1_000_000_000).to_string();
+    let customer_key = format!("payload[{}]", meter.customer_key);
+    let value_key = format!("payload[{}]", meter.value_key);
+    form(
+        &[
+            ("event_name", &meter.event_name),
+            ("identifier", id),
+            ("timestamp", &seconds),
+            (&customer_key, of),
+            (&value_key, value),
+        ],
+        out,
+    );
 }
 
 /// What is told of a usage event beside its customer: all quantities as integers, and the names by
@@ -204,22 +237,92 @@ fn properties(event: &UsageEvent) -> Value {
     })
 }
 
-/// CloudEvents are sent as they are, if OpenMeter can tell whose they are.
-fn events(batch: &Batch) -> Result<Pieces, Failure> {
-    let mut pieces = Pieces::of_lines(batch.encode(Encoding::CloudeventsJsonl));
-    for (index, event) in batch.events()?.iter().enumerate() {
-        if let Some(reason) = unusable(event) {
-            pieces.settle(index, Fate::Rejected(reason.to_owned()));
+fn events(ready: &Ready, batch: &Batch, ids: &[String]) -> Result<Pieces, Failure> {
+    let events = batch.events()?;
+    if let To::Openmeter { .. } = ready.to {
+        // They are sent as they are, if it can be told whose they are.
+        let mut pieces = Pieces::of_lines(batch.encode(Encoding::CloudeventsJsonl));
+        for (index, event) in events.iter().enumerate() {
+            if event.subject.as_deref().unwrap_or_default().is_empty() {
+                let reason = "it has no `subject`, so there is no customer";
+                pieces.settle(index, Fate::Rejected(reason.to_owned()));
+            }
+        }
+        return Ok(pieces);
+    }
+    let mut pieces = Pieces::default();
+    for (event, id) in events.iter().zip(ids) {
+        let mut bytes = Vec::new();
+        match cloudevent(ready, event, id, &mut bytes) {
+            Ok(()) => pieces.push(|out| out.append(&mut bytes)),
+            Err(fate) => pieces.push_settled(fate),
         }
     }
     Ok(pieces)
 }
 
-fn unusable(event: &CloudEvent) -> Option<&'static str> {
-    if event.subject.as_deref().unwrap_or_default().is_empty() {
-        return Some("it has no `subject`, so there is no customer");
+/// Writes a CloudEvent as Lago or Stripe wants it; what becomes of it where that can't be.
+fn cloudevent(ready: &Ready, event: &CloudEvent, id: &str, out: &mut Vec<u8>) -> Result<(), Fate> {
+    let rejected = |reason: &str| Err(Fate::Rejected(reason.to_owned()));
+    let name = ready.event_customer.as_str();
+    let customer = match name {
+        "subject" => event.subject.clone(),
+        name => extension(event, name),
+    };
+    let Some(customer) = customer.filter(|customer| !customer.is_empty()) else {
+        return rejected(&format!("it has no `{name}`, so there is no customer"));
+    };
+    let Some(time) = event.time else { return rejected("it has no `time`") };
+    if let Some(fate) = too_old(ready, time) {
+        return Err(fate);
     }
-    None
+    let data = event.data.as_deref().unwrap_or_default();
+    let data: Value = serde_json::from_slice(data).unwrap_or_default();
+    match &ready.to {
+        To::Lago { code } => {
+            let flat = |value: &Value| value.is_string() || value.is_number();
+            if !data.as_object().is_some_and(|data| data.values().all(flat)) {
+                return rejected("its data is no object of texts and numbers");
+            }
+            lago(code, id, &customer, time, &data, out);
+        }
+        To::Stripe(meter) => {
+            let pointer = meter.event_value.as_deref().unwrap_or_default();
+            let value = match data.pointer(pointer) {
+                Some(Value::Number(number)) if number.is_u64() => number.to_string(),
+                Some(Value::String(text)) if is_decimal(text) => text.clone(),
+                _ => {
+                    return rejected(&format!(
+                        "at `{pointer}` its data has no quantity: a whole number, or a decimal \
+                         number as text"
+                    ));
+                }
+            };
+            stripe(meter, id, &customer, time, &value, out);
+        }
+        // As it is, elsewhere.
+        To::Openmeter { .. } => {}
+    }
+    Ok(())
+}
+
+/// The text of an extension attribute.
+fn extension(event: &CloudEvent, name: &str) -> Option<String> {
+    let (_, json) = event.extensions.iter().find(|(key, _)| key == name)?;
+    match serde_json::from_str(json).ok()? {
+        Value::String(text) => Some(text),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+/// Digits, with or without a fraction.
+fn is_decimal(text: &str) -> bool {
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    match text.split_once('.') {
+        Some((whole, fraction)) => digits(whole) && digits(fraction),
+        None => digits(text),
+    }
 }
 
 fn json_line(value: &Value, out: &mut Vec<u8>) {

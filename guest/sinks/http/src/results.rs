@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use wasink_guest::http::Answer;
+use wasink_guest::http::{Answer, excerpt};
 use wasink_guest::serde_json::{self, Value};
 
 use crate::fate::Fate;
@@ -70,8 +70,7 @@ fn fate(shape: &Results, item: &Value) -> Fate {
             other => other.to_string(),
         };
         let said = if message.is_empty() { status } else { format!("{status}: {message}") };
-        let text = Answer { status: 0, headers: Vec::new(), body: said.into(), cut: false };
-        Fate::Rejected(text.excerpt(EXCERPT))
+        Fate::Rejected(excerpt(said.as_bytes(), EXCERPT))
     } else if matches!(number, Some(200..=299)) {
         Fate::Delivered
     } else {

@@ -45,7 +45,7 @@ pub(crate) fn write(http: &mut Http, batch: &Batch) -> Result<Outcomes, Failure>
         pieces: None,
         fates: Fates::new(ids.len()),
         jobs: VecDeque::new(),
-        end: Instant::now() + settings::millis(http.settings.timeouts.call_ms),
+        end: Instant::now(),
         ids,
     };
     let stopped = run.all()?;
@@ -84,7 +84,10 @@ impl Run<'_> {
     fn all(&mut self) -> Result<Option<Stopped>, Failure> {
         self.first()?;
         let mut requests = 0;
-        while requests < self.http.settings.max_requests && Instant::now() < self.end {
+        self.end = Instant::now() + settings::millis(self.http.settings.timeouts.call_ms);
+        let max_requests = self.http.settings.max_requests;
+        // One at least, so that every call comes further.
+        while requests == 0 || requests < max_requests && Instant::now() < self.end {
             let Some(mut job) = self.jobs.pop_front() else { break };
             requests += 1;
             match self.exchange(&mut job)? {

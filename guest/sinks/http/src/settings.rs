@@ -58,6 +58,10 @@ pub struct Settings {
     pub unbillable: bool,
     /// Profiles: the field of a usage event that names the customer.
     pub customer: Option<Label>,
+    /// `lago`, `stripe`: what names the customer of a CloudEvent, its `subject` or an extension.
+    pub event_customer: Option<String>,
+    /// `stripe`: JSON Pointer to the quantity in the data of a CloudEvent.
+    pub event_value: Option<String>,
     /// `openmeter`: the `type` of the events that are made of usage.
     pub event_type: Option<String>,
     /// `openmeter`: the `source` of the events that are made of usage.
@@ -267,6 +271,9 @@ pub enum Quantity {
     Count,
 }
 
+/// A day.
+const LONGEST_MS: u64 = 86_400_000;
+
 fn many() -> usize {
     1000
 }
@@ -328,6 +335,7 @@ impl Settings {
         }
         let Waits { connect_ms, first_byte_ms, between_bytes_ms, request_ms, call_ms } =
             self.timeouts;
+        let waits = [connect_ms, first_byte_ms, between_bytes_ms, request_ms, call_ms];
         for (setting, number) in [
             ("max_records", self.max_records.unwrap_or(1)),
             ("max_bytes", self.max_bytes.unwrap_or(1)),
@@ -338,8 +346,11 @@ impl Settings {
                 return wrong(setting, "`0` is too small".to_owned());
             }
         }
-        if [connect_ms, first_byte_ms, between_bytes_ms, request_ms, call_ms].contains(&0) {
+        if waits.contains(&0) {
             return wrong("timeouts", "a wait of `0` would never succeed".to_owned());
+        }
+        if waits.iter().any(|wait| *wait > LONGEST_MS) {
+            return wrong("timeouts", format!("nobody waits longer than {LONGEST_MS} ms, a day"));
         }
         if let Some(results) = &self.results {
             results.check()?;
@@ -371,6 +382,8 @@ impl Settings {
                 self.customer.is_some(),
                 &[Profile::Openmeter, Profile::Lago, Profile::Stripe][..],
             ),
+            ("event_customer", self.event_customer.is_some(), &[Profile::Lago, Profile::Stripe]),
+            ("event_value", self.event_value.is_some(), &[Profile::Stripe]),
             ("event_type", self.event_type.is_some(), &[Profile::Openmeter]),
             ("source", self.source.is_some(), &[Profile::Openmeter]),
             ("code", self.code.is_some(), &[Profile::Lago]),
@@ -413,12 +426,18 @@ impl Settings {
                 "setting `method`: the profile `{name}` is sent by POST"
             )));
         }
+        if self.event_value.as_ref().is_some_and(|pointer| !pointer.starts_with('/')) {
+            return Err(Error::new(
+                "setting `event_value`: a JSON Pointer into the data begins with `/`",
+            ));
+        }
         let needed: &[(&str, bool)] = match profile {
             Profile::Openmeter => &[],
             Profile::Lago => &[("code", self.code.is_some())],
-            Profile::Stripe => {
-                &[("event_name", self.event_name.is_some()), ("value", self.value.is_some())]
-            }
+            Profile::Stripe => &[
+                ("event_name", self.event_name.is_some()),
+                ("value", self.value.is_some() || self.event_value.is_some()),
+            ],
         };
         match needed.iter().find(|(_, set)| !set) {
             Some((setting, _)) => {

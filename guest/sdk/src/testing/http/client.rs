@@ -6,6 +6,9 @@ use std::time::{Duration, Instant};
 
 use crate::http::{Answer, Beyond, Client, Error, Request, Scheme};
 
+/// No test waits longer.
+const LONGEST: Duration = Duration::from_secs(86_400);
+
 /// No head of an answer is longer.
 const LONGEST_HEAD: usize = 65_536;
 
@@ -13,7 +16,7 @@ pub(super) fn send(client: &Client, request: &Request) -> Result<Answer, Error> 
     if request.url.scheme() == Scheme::Https {
         return Err(Error::NotConnected("no TLS in a test".to_owned()));
     }
-    let deadline = Instant::now() + client.timeouts.total;
+    let deadline = Instant::now() + client.timeouts.total.min(LONGEST);
     let host = request.url.host().trim_start_matches('[').trim_end_matches(']');
     let address = (host, request.url.port())
         .to_socket_addrs()

@@ -9,22 +9,26 @@ use wasink_guest::{Sink as _, testing};
 use super::{batch, fates, retried, sink_to};
 use crate::Http;
 
-/// Short, since some of these wait for it.
-const WAITS: &str = r#""timeouts":{"connect_ms":500,"first_byte_ms":300,"between_bytes_ms":300,"request_ms":600,"call_ms":1500},"answer_bytes":2000"#;
+/// Short, for those that wait for it.
+const HASTY: &str = r#","timeouts":{"first_byte_ms":300,"between_bytes_ms":300,"request_ms":600}"#;
 
 fn over(receiver: &Receiver, more: &str) -> Http {
     over_tcp();
-    sink_to(&receiver.url("/events").to_string(), &format!("{WAITS}{more}"))
+    sink_to(&receiver.url("/events").to_string(), &format!(r#""answer_bytes":2000{more}"#))
 }
 
 /// What becomes of a batch whose requests are all replied to so.
-fn told(reply: Reply) -> Result<String, String> {
+fn told_by(more: &str, reply: Reply) -> Result<String, String> {
     let receiver = Receiver::new(move |_| reply.clone());
     let batch = batch(0, 3);
-    match over(&receiver, "").write(&batch) {
+    match over(&receiver, more).write(&batch) {
         Ok(outcomes) => Ok(fates(&batch, Ok(outcomes))),
         Err(failure) => Err(retried(Err(failure)).0),
     }
+}
+
+fn told(reply: Reply) -> Result<String, String> {
+    told_by("", reply)
 }
 
 #[test]
@@ -74,7 +78,7 @@ fn a_slow_receiver_holds_nobody_up_for_long() {
         Reply::silent(),
         Reply::drip("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", Duration::from_millis(100)),
     ] {
-        assert!(told(reply).unwrap_err().contains("too long"));
+        assert!(told_by(HASTY, reply).unwrap_err().contains("too long"));
     }
     assert!(begun.elapsed() < Duration::from_secs(10));
 }

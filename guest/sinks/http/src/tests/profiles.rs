@@ -346,12 +346,92 @@ fn nobody_is_sent_a_bill_for_what_is_not_billable() {
     }
 }
 
+/// A CloudEvent of 2026-05-20T01:02:03.5Z with these members besides.
+fn cloudevent(more: &str) -> String {
+    format!(
+        r#"{{"specversion":"1.0","id":"e","source":"/x","type":"t","time":"2026-05-20T01:02:03.5Z"{more}}}"#
+    )
+}
+
+fn reasons(outcomes: &wasink_guest::Outcomes) -> Vec<String> {
+    let reason = |exception: wasink_guest::Exception| match exception.outcome {
+        Outcome::Rejected(reason) => reason,
+        other => panic!("{other:?}"),
+    };
+    outcomes.exceptions().into_iter().map(reason).collect()
+}
+
+#[test]
+fn lago_gets_cloudevents_with_their_data_as_properties() {
+    soon_after();
+    let sent = receiver(|_| Ok(answer(200, "{}")));
+    let lines = [
+        cloudevent(r#","subject":"sub-1","data":{"tokens":7,"model":"m"}"#),
+        cloudevent(r#","data":{"tokens":7}"#),
+        cloudevent(r#","subject":"sub-1","data":{"a":{}}"#),
+        cloudevent(r#","subject":"sub-1""#),
+    ];
+    let batch = testing::batch(Stream::Events, &lines.each_ref().map(String::as_str));
+    let outcomes = profile(LAGO).write(&batch).unwrap();
+    let reasons = reasons(&outcomes);
+    assert!(
+        reasons[0].contains("`subject`") && reasons[1].contains("texts and numbers"),
+        "{reasons:?}"
+    );
+    assert_eq!(fates(&batch, Ok(outcomes)), "dxxx");
+    let body = body(&sent.borrow()[0]);
+    fits(include_str!("../../tests/schemas/lago-events-batch.json"), &body);
+    assert_eq!(
+        body["events"],
+        json!([{
+            "transaction_id": batch.ids()[0], "external_subscription_id": "sub-1", "code": "requests",
+            "timestamp": "1779238923.500", "properties": { "tokens": 7, "model": "m" },
+        }])
+    );
+}
+
+#[test]
+fn stripe_gets_the_quantity_out_of_a_cloudevents_data() {
+    soon_after();
+    let sent = receiver(|_| Ok(answer(200, "{}")));
+    let with = |value: &str| {
+        cloudevent(&format!(r#","customer":"cus_1","data":{{"n":{{"tokens":{value}}}}}"#))
+    };
+    let good = ["7", "0", "18446744073709551615", r#""12.50""#, r#""3""#];
+    let bad = ["-1", "1.5", "null", r#""""#, r#""1.""#, r#""-1""#, r#""1e3""#, "[]"];
+    let lines: Vec<String> = good.into_iter().chain(bad).map(with).collect();
+    let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+    let batch = testing::batch(Stream::Events, &lines);
+    let settings = format!(r#"{STRIPE},"event_value":"/n/tokens","event_customer":"customer""#);
+    let outcomes = profile(&settings).write(&batch).unwrap();
+    assert!(reasons(&outcomes).iter().all(|reason| reason.contains("`/n/tokens`")));
+    assert_eq!(fates(&batch, Ok(outcomes)), "dddddxxxxxxxx");
+    let forms: Vec<Value> = sent.borrow().iter().map(form).collect();
+    forms
+        .iter()
+        .for_each(|form| fits(include_str!("../../tests/schemas/stripe-meter-event.json"), form));
+    let values: Vec<&str> =
+        forms.iter().map(|form| form["payload"]["value"].as_str().unwrap()).collect();
+    assert_eq!(values, ["7", "0", "18446744073709551615", "12.50", "3"]);
+    assert_eq!(forms[1]["identifier"], json!(batch.ids()[1]));
+    assert_eq!(forms[1]["timestamp"], json!(1_779_238_923));
+    assert_eq!(forms[1]["payload"]["stripe_customer_id"], "cus_1");
+    // One that is too old is not sent.
+    testing::set_now(Duration::from_secs(1_779_238_923 + 36 * 86_400));
+    let batch = testing::batch(Stream::Events, &lines[..1]);
+    assert_eq!(fates(&batch, profile(&settings).write(&batch)), "e");
+}
+
 #[test]
 fn a_stream_that_a_profile_does_not_take_is_left_waiting_with_a_reason() {
     for (settings, streams) in [
         (OPENMETER, &[Stream::Metering, Stream::Control][..]),
-        (LAGO, &[Stream::Metering, Stream::Control, Stream::Events]),
+        (LAGO, &[Stream::Metering, Stream::Control]),
         (STRIPE, &[Stream::Metering, Stream::Control, Stream::Events]),
+        (
+            r#""profile":"stripe","event_name":"e","event_value":"/n""#,
+            &[Stream::Metering, Stream::Control, Stream::Usage],
+        ),
     ] {
         for stream in streams {
             let sent = receiver(|_| Ok(answer(200, "{}")));

@@ -69,6 +69,10 @@ fn no_request_is_larger_than_it_may_be_and_a_record_that_is_is_rejected() {
             if max_bytes == 18 && format == "json-array" || max_bytes == 9 { 7 } else { 4 };
         assert_eq!(sent.borrow().len(), fewest, "{format} {max_bytes}");
     }
+    for (max_bytes, fates) in [(10, "dd"), (9, "xx")] {
+        let _sent = receiver(|_| Ok(answer(200, "")));
+        assert_eq!(write(&mut sink(&format!(r#""max_bytes":{max_bytes}"#)), 2), fates);
+    }
     let sent = receiver(|_| Ok(answer(200, "")));
     let long = format!(r#"{{"a":"{}"}}"#, "x".repeat(100));
     let all = testing::batch(Stream::Usage, &["{}", &long, "{}"]);

@@ -44,6 +44,7 @@ fn a_wrong_setting_is_named() {
         (json!({ "url": url, "max_requests": 0 }), "setting `max_requests`"),
         (json!({ "url": url, "answer_bytes": 0 }), "setting `answer_bytes`"),
         (json!({ "url": url, "timeouts": { "call_ms": 0 } }), "setting `timeouts`"),
+        (json!({ "url": url, "timeouts": { "call_ms": u64::MAX } }), "setting `timeouts`"),
         (json!({ "url": url, "timeouts": { "call": 1 } }), "`call`"),
         (json!({ "url": url, "results": {} }), "`status`"),
         (json!({ "url": url, "results": { "status": "s" } }), "`results.status`"),
@@ -53,6 +54,15 @@ fn a_wrong_setting_is_named() {
         ),
         (json!({ "url": url, "code": "x" }), "the profile `lago`"),
         (json!({ "url": url, "unbillable": true }), "setting `unbillable`"),
+        (json!({ "url": url, "profile": "openmeter", "event_customer": "x" }), "`event_customer`"),
+        (
+            json!({ "url": url, "profile": "lago", "code": "c", "event_value": "/x" }),
+            "the profile `stripe`",
+        ),
+        (
+            json!({ "url": url, "profile": "stripe", "event_name": "e", "value": "fuel", "event_value": "x" }),
+            "`event_value`",
+        ),
         (json!({ "url": url, "profile": "lago" }), "setting `code`"),
         (json!({ "url": url, "profile": "stripe", "value": "count" }), "setting `event_name`"),
         (json!({ "url": url, "profile": "stripe", "event_name": "e" }), "setting `value`"),
@@ -94,7 +104,7 @@ fn the_schema_and_the_sink_agree() {
         json!({ "url": "https://a.example", "profile": "lago", "code": "c" }),
         json!({
             "url": "https://a.example", "profile": "stripe", "event_name": "e", "value": "duration_ms",
-            "customer_key": "customer", "value_key": "quantity",
+            "customer_key": "customer", "value_key": "quantity", "event_value": "/n", "event_customer": "c",
         }),
     ] {
         let errors: Vec<String> =
