@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The plugins that come with the program: folders of guest/sinks.
-const SINKS: [&str; 6] = ["capture", "file", "log", "nop", "rollup", "stderr"];
+const SINKS: [&str; 7] = ["capture", "file", "http", "log", "nop", "rollup", "stderr"];
 
 const TARGET: &str = "wasm32-wasip2";
 

@@ -40,6 +40,7 @@ mod data;
 mod description;
 mod export;
 mod failure;
+pub mod http;
 mod log;
 #[cfg(not(target_family = "wasm"))]
 pub mod native;

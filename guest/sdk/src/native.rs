@@ -7,6 +7,7 @@ use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::http::{Answer, Client, Error, Request};
 use crate::{
     CloudEvent, ControlEvent, Encoding, Entry, Stream, UsageColumns, UsageEvent, WrongStream,
 };
@@ -105,4 +106,24 @@ pub fn set_data_directory(path: impl Into<PathBuf>) {
 
 pub(crate) fn with_data_directory<T>(f: impl FnOnce(Option<&Path>) -> T) -> T {
     DATA.with_borrow(|path| f(path.as_deref()))
+}
+
+/// What answers the requests of a thread.
+type Http = Arc<dyn Fn(&Client, &Request) -> Result<Answer, Error>>;
+
+thread_local! {
+    static HTTP: RefCell<Option<Http>> = const { RefCell::new(None) };
+}
+
+/// From now on this thread's requests go to `answer`. Until it is set, all are denied.
+pub fn set_http(answer: impl Fn(&Client, &Request) -> Result<Answer, Error> + 'static) {
+    HTTP.set(Some(Arc::new(answer)));
+}
+
+pub(crate) fn send_http(client: &Client, request: &Request) -> Result<Answer, Error> {
+    // It is not lent while it answers: it may set another one.
+    match HTTP.with_borrow(Clone::clone) {
+        Some(answer) => answer(client, request),
+        None => Err(Error::Denied("`native::set_http` has set nothing for this thread".to_owned())),
+    }
 }

@@ -3,6 +3,7 @@
 //! Everything here belongs to the thread that uses it, so tests that run side by side do not see
 //! each other.
 
+pub mod http;
 mod records;
 mod wire;
 
