@@ -33,3 +33,5 @@ mod rollup;
 mod sandbox;
 #[path = "plugins/sinks.rs"]
 mod sinks;
+#[path = "plugins/ways_out.rs"]
+mod ways_out;

@@ -1,0 +1,183 @@
+//! Goes where it is told to, and tells how far it came: the reason that it rejects the first record
+//! with is what it found. What it is not granted it must not reach.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{TcpListener, TcpStream, ToSocketAddrs as _, UdpSocket};
+
+use serde::Deserialize;
+use wasink_guest::http::{Client, Method, Request};
+use wasink_guest::prelude::*;
+
+/// What it is told.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "errand", deny_unknown_fields)]
+pub enum Settings {
+    /// Sends a request, and tells the answer's status and body.
+    Request {
+        /// Where.
+        url: String,
+        /// Its headers.
+        #[serde(default)]
+        headers: BTreeMap<String, String>,
+        /// Its body, this often.
+        #[serde(default)]
+        body: (String, usize),
+    },
+    /// Follows one redirect to wherever it leads.
+    Follow {
+        /// Where from.
+        url: String,
+    },
+    /// Connects to `host:port`, says hello and tells the line that comes back.
+    Connect {
+        /// Where.
+        to: String,
+    },
+    /// Looks a name up.
+    Resolve {
+        /// The name.
+        name: String,
+    },
+    /// Waits for somebody to connect.
+    Listen,
+    /// Sends a datagram.
+    Datagram {
+        /// Where.
+        to: String,
+    },
+    /// Tells a secret.
+    Secret {
+        /// Its name.
+        name: String,
+    },
+    /// Tells all variables.
+    Environment,
+    /// Fills its directory in this way.
+    Fill {
+        /// The way.
+        by: String,
+    },
+}
+
+/// The sink.
+#[derive(Debug)]
+pub struct Errand(Settings);
+
+impl Sink for Errand {
+    type Settings = Settings;
+
+    fn describe() -> Description {
+        Description::new(env!("CARGO_PKG_VERSION"), "goes where it is told to").all_streams()
+    }
+
+    fn open(settings: Settings, _: &Context) -> Result<Self, Error> {
+        Ok(Self(settings))
+    }
+
+    fn write(&mut self, _: &Batch) -> Result<Outcomes, Failure> {
+        let found = run(&self.0).unwrap_or_else(|error| format!("failed: {error}"));
+        let mut outcomes = Outcomes::delivered();
+        outcomes.rejected(0, found);
+        Ok(outcomes)
+    }
+}
+
+type Found = Result<String, Box<dyn std::error::Error>>;
+
+fn run(settings: &Settings) -> Found {
+    match settings {
+        Settings::Request { url, headers, body } => {
+            let mut request = Request::new(Method::Post, url.parse()?);
+            for (name, value) in headers {
+                request = request.header(name, value);
+            }
+            let answer = Client::default().send(&request.body(body.0.repeat(body.1)))?;
+            Ok(format!("{} {}", answer.status, String::from_utf8_lossy(&answer.body)))
+        }
+        Settings::Follow { url } => {
+            let first = Client::default().send(&Request::post(url.parse()?))?;
+            let next = first.header("location").unwrap_or_default();
+            let second = Client::default().send(&Request::post(next.parse()?))?;
+            Ok(format!("{} and then {}", first.status, second.status))
+        }
+        Settings::Connect { to } => {
+            let mut stream = TcpStream::connect(to)?;
+            stream.write_all(b"hello\n")?;
+            let mut line = String::new();
+            BufReader::new(stream).read_line(&mut line)?;
+            Ok(line)
+        }
+        Settings::Resolve { name } => {
+            let found: Vec<_> =
+                (&**name, 0).to_socket_addrs()?.map(|a| a.ip().to_string()).collect();
+            Ok(found.join(" "))
+        }
+        Settings::Listen => {
+            let listener = TcpListener::bind("127.0.0.1:0")?;
+            Ok(format!("listens at {}", listener.local_addr()?))
+        }
+        Settings::Datagram { to } => {
+            let socket = UdpSocket::bind("0.0.0.0:0")?;
+            Ok(format!("sent {}", socket.send_to(b"hello", to)?))
+        }
+        Settings::Secret { name } => {
+            Ok(wasink_guest::secret(name).unwrap_or_else(|| "none".to_owned()))
+        }
+        Settings::Environment => {
+            let variables: Vec<_> = std::env::vars().map(|(n, v)| format!("{n}={v}")).collect();
+            Ok(variables.join(" "))
+        }
+        Settings::Fill { by } => fill(by),
+    }
+}
+
+/// Makes its directory grow until that fails, or for so long that it did not.
+fn fill(by: &str) -> Found {
+    const PIECE: [u8; 4096] = [b'x'; 4096];
+    const ENOUGH: u64 = 10_000;
+    fs::create_dir_all("/data/more")?;
+    let mut open: Vec<File> = Vec::new();
+    for n in 0..ENOUGH {
+        let done = match by {
+            "append" => OpenOptions::new()
+                .create(true)
+                .append(true)
+                .open("/data/f")
+                .and_then(|mut f| f.write_all(&PIECE)),
+            "write" => {
+                if open.is_empty() {
+                    open.push(File::create("/data/f")?);
+                }
+                open.iter_mut().try_for_each(|file| file.write_all(&PIECE))
+            }
+            "set-size" => File::options()
+                .create(true)
+                .write(true)
+                .truncate(false)
+                .open("/data/f")
+                .and_then(|f| f.set_len((n + 1) * 4096)),
+            "files" => File::create(format!("/data/more/{n}")).map(drop),
+            "directories" => fs::create_dir(format!("/data/more/{n}")),
+            "links" => {
+                fs::write("/data/f", "x")?;
+                fs::hard_link("/data/f", format!("/data/more/{n}"))
+            }
+            // A file that has no name any more is still there.
+            "nameless" => File::create("/data/f").and_then(|mut file| {
+                fs::remove_file("/data/f")?;
+                file.write_all(&PIECE)?;
+                open.push(file);
+                Ok(())
+            }),
+            other => return Err(format!("no such way: {other}").into()),
+        };
+        if let Err(error) = done {
+            return Ok(format!("{n} and then: {error}"));
+        }
+    }
+    Ok(format!("{ENOUGH} without end"))
+}
+
+export_sink!(Errand);
