@@ -23,7 +23,9 @@ mod command {
     mod operator;
     mod output;
     mod readme;
+    mod receivers;
     mod reload;
+    mod secrets;
     mod service;
     mod signals;
     mod swap;

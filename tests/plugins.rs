@@ -17,6 +17,8 @@ mod kit;
 mod cache;
 #[path = "plugins/calls.rs"]
 mod calls;
+#[path = "plugins/connections.rs"]
+mod connections;
 #[path = "plugins/describe_and_open.rs"]
 mod describe_and_open;
 #[path = "plugins/file_sink.rs"]

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -11,9 +10,6 @@ use tempfile::TempDir;
 use super::operator::{Operator, Running};
 use super::service::{Client, serve};
 use crate::support;
-
-/// Far longer than anything here takes on a slow machine.
-const PATIENCE: Duration = Duration::from_secs(120);
 
 /// What the receiver has.
 const TAKEN: &str = "wasink-data/sinks/billing/taken.jsonl";
@@ -45,20 +41,6 @@ fn usage(rid: &str, tenant: &str) -> String {
 fn post(client: &mut Client, body: &str) {
     let (status, answer) = client.post("usage", "application/x-ndjson", body).unwrap();
     assert_eq!(status, 200, "{answer}");
-}
-
-/// Asks again and again until the answer is as it should be.
-#[track_caller]
-fn await_json(operator: &Operator, command: &str, fits: impl Fn(&Value) -> bool) -> Value {
-    let until = Instant::now() + PATIENCE;
-    loop {
-        let answer = operator.says(command).expect(0).json();
-        if fits(&answer) {
-            return answer;
-        }
-        assert!(Instant::now() < until, "`{command}` still says {answer:#}");
-        thread::yield_now();
-    }
 }
 
 /// The member `name` of a list in a status.
@@ -107,7 +89,7 @@ fn a_running_process_hands_dead_letters_over_again_and_purges_them_while_records
         (0..12_usize).map(|n| usage(&format!("r-{n}"), tenants[n % tenants.len()])).collect();
     post(&mut Client::connect(&operator), &lines);
     let dead = |of: &Value| of["dead"].as_array().unwrap().clone();
-    let found = await_json(&operator, "dead list --json", |found| dead(found).len() == 8);
+    let found = operator.await_json("dead list --json", |found| dead(found).len() == 8);
     let letters: BTreeMap<u64, (String, String)> = dead(&found)
         .iter()
         .map(|letter| {
@@ -141,7 +123,7 @@ fn a_running_process_hands_dead_letters_over_again_and_purges_them_while_records
     });
 
     let settled = |status: &Value| billing(status).1["pending"] == 0;
-    let status = await_json(&operator, "status --json", settled);
+    let status = operator.await_json("status --json", settled);
     let (stream, (_, lane)) = (named(&status, "streams", "stream", "usage"), billing(&status));
     // Of the crow's four, one was taken after all; the ledger goes on counting what was purged.
     let delivered = 4 + 4 + 1 + flowed;
@@ -243,7 +225,7 @@ fn in_doubt(hangs: &str) -> (Operator, TempDir, Running) {
     };
     post(&mut client, &body(0..3));
     // From here on they are in doubt: those behind them are no part of it.
-    await_json(&operator, "held list --json", |held| held["held"] != json!([]));
+    operator.await_json("held list --json", |held| held["held"] != json!([]));
     post(&mut client, &body(3..7));
     running.await_word("holding records in doubt");
     (operator, plugins, running)
@@ -307,7 +289,7 @@ fn a_running_process_hands_over_again_what_it_holds_once_it_is_told_to() {
     std::fs::remove_file(operator.path(HANG)).unwrap();
     let resent = operator.says("held resend billing").expect(0).stdout;
     assert!(resent.ends_with("will be handed over again\n"), "{resent}");
-    await_json(&operator, "status --json", is_done);
+    operator.await_json("status --json", is_done);
     let nothing = operator.says("held resend billing").expect(0).stdout;
     assert_eq!(nothing, "nothing is in doubt at `billing`\n");
     end(running);
@@ -323,7 +305,7 @@ fn a_running_process_counts_as_delivered_what_it_holds_once_it_is_told_to() {
     let discarded = "usage billing: positions 0 to 2 counted as delivered\n";
     assert_eq!(operator.says("held discard billing").expect(0).stdout, discarded);
     operator.await_lines(TAKEN, 7);
-    await_json(&operator, "status --json", is_done);
+    operator.await_json("status --json", is_done);
     end(running);
     all_is_well(&operator);
 }
@@ -336,7 +318,7 @@ fn stopped(operator: &Operator, running: Running) {
     listed(operator);
     operator.says("audit").expect(0);
     let running = serve(operator);
-    await_json(operator, "status --json", |status| billing(status).0["state"] == "held");
+    operator.await_json("status --json", |status| billing(status).0["state"] == "held");
     running.signal("KILL");
     drop(running.end());
     listed(operator);

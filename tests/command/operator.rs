@@ -7,6 +7,7 @@ use std::process::{Child, ChildStderr, ChildStdin, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
 use tempfile::TempDir;
 
 /// Far longer than anything here takes on a slow machine.
@@ -40,7 +41,7 @@ impl Ended {
 
     /// Standard output as JSON.
     #[track_caller]
-    pub(crate) fn json(&self) -> serde_json::Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:#?}"))
     }
 }
@@ -118,6 +119,22 @@ impl Operator {
                 return text;
             }
             assert!(Instant::now() < until, "`{path}` has not got {lines} lines: {text}");
+            thread::yield_now();
+        }
+    }
+}
+
+impl Operator {
+    /// Asks again and again until the answer is as it should be, and returns it.
+    #[track_caller]
+    pub(crate) fn await_json(&self, command: &str, fits: impl Fn(&Value) -> bool) -> Value {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let answer = self.says(command).expect(0).json();
+            if fits(&answer) {
+                return answer;
+            }
+            assert!(Instant::now() < until, "`{command}` still says {answer:#}");
             thread::yield_now();
         }
     }

@@ -27,11 +27,11 @@ use crate::kit::{Log, batch, misbehaving, options, request};
 
 /// Names and what they lead to, which can change between two questions.
 #[derive(Default)]
-struct Names(Mutex<BTreeMap<String, Vec<Vec<IpAddr>>>>);
+pub(crate) struct Names(Mutex<BTreeMap<String, Vec<Vec<IpAddr>>>>);
 
 impl Names {
     /// The name leads to each of these in turn, and to the last one for ever.
-    fn lead(&self, name: &str, turns: &[&[&str]]) {
+    pub(crate) fn lead(&self, name: &str, turns: &[&[&str]]) {
         let turns = turns.iter().map(|turn| turn.iter().map(|ip| ip.parse().unwrap()).collect());
         self.0.lock().unwrap().insert(name.to_owned(), turns.collect());
     }
@@ -52,7 +52,7 @@ impl Resolve for Names {
     }
 }
 
-static NAMES: LazyLock<Arc<Names>> = LazyLock::new(Arc::default);
+pub(crate) static NAMES: LazyLock<Arc<Names>> = LazyLock::new(Arc::default);
 
 /// A host that looks names up where this test says what they are.
 fn host() -> &'static WasmPlugins {
@@ -66,14 +66,14 @@ fn host() -> &'static WasmPlugins {
 }
 
 /// A guest on an errand, with what it is granted.
-struct Errand {
+pub(crate) struct Errand {
     sink: Box<dyn SinkPlugin>,
     log: Arc<Log>,
     reached: LimitCounts,
 }
 
 impl Errand {
-    fn new(errand: &Json, grants: &str) -> Self {
+    pub(crate) fn new(errand: &Json, grants: &str) -> Self {
         Self::limited(errand, grants, |_| {})
     }
 
@@ -91,8 +91,14 @@ impl Errand {
         Self { sink: host().open(request).unwrap(), log, reached }
     }
 
+    /// Why it could not be sent.
+    pub(crate) fn refused(errand: &Json, grants: &str) -> String {
+        let request = OpenRequest { grants: granted(grants), ..request("errand", errand) };
+        crate::kit::error(host().open(request))
+    }
+
     /// What it found.
-    fn run(&mut self) -> String {
+    pub(crate) fn run(&mut self) -> String {
         let mut answer = self.sink.write(&batch(Stream::Usage, 0, 1)).unwrap();
         match answer.pop().unwrap().outcome {
             Outcome::Rejected(found) => found,
@@ -101,7 +107,7 @@ impl Errand {
     }
 
     /// What the host told of it, a line each.
-    fn told(&self) -> Vec<String> {
+    pub(crate) fn told(&self) -> Vec<String> {
         let told = |line: crate::kit::Logged| {
             let fields: Vec<_> = line.fields.iter().map(|(k, v)| format!("{k}={v}")).collect();
             format!("{} {}", line.message, fields.join(" "))
@@ -147,7 +153,7 @@ fn origin(receiver: &Receiver) -> String {
     receiver.url("/").origin()
 }
 
-fn request_to(url: &str) -> Json {
+pub(crate) fn request_to(url: &str) -> Json {
     json!({ "errand": "request", "url": url, "body": ["hello", 1] })
 }
 
@@ -337,11 +343,10 @@ fn what_is_sent_and_what_comes_back_is_limited() {
 fn a_receiver_that_never_answers_ends_with_the_time_that_a_request_may_take() {
     let receiver = Receiver::new(|_| Reply::silent());
     let grants = format!("http = [{{ origin = '{}' }}]", origin(&receiver));
-    let mut errand = Errand::limited(
-        &request_to(&receiver.url("/").to_string()),
-        &grants,
-        |limits| limits.http_time = Duration::from_millis(100),
-    );
+    let mut errand =
+        Errand::limited(&request_to(&receiver.url("/").to_string()), &grants, |limits| {
+            limits.http_time = Duration::from_millis(100)
+        });
     let found = errand.run();
     assert!(found.starts_with("failed: "), "{found}");
     assert_eq!(errand.reached.get(Limit::HttpTime), 1);
@@ -436,7 +441,8 @@ fn a_directory_ends_where_its_quota_is_however_it_is_made_to_grow() {
         request.limits.directory_bytes = 100 * 4096;
         let mut errand = Errand::open(request);
         let found = errand.run();
-        let steps: u64 = found.split(' ').next().unwrap().parse().unwrap_or_else(|_| panic!("{found}"));
+        let steps: u64 =
+            found.split(' ').next().unwrap().parse().unwrap_or_else(|_| panic!("{found}"));
         assert!((40..=100).contains(&steps), "{by}: {found}");
         assert!(found.contains("uota"), "{by}: {found}");
         assert!(errand.reached.get(Limit::Directory) > 0, "{by}");
@@ -453,7 +459,9 @@ fn room_that_is_made_in_a_full_directory_is_used_again() {
     request.limits.directory_bytes = 64 << 10;
     let mut sink = host().open(request).unwrap();
     let written = |sink: &mut Box<dyn SinkPlugin>| {
-        (0..10_000_u32).take_while(|n| sink.write(&batch(Stream::Usage, u64::from(*n), 10)).is_ok()).count()
+        (0..10_000_u32)
+            .take_while(|n| sink.write(&batch(Stream::Usage, u64::from(*n), 10)).is_ok())
+            .count()
     };
     let first = written(&mut sink);
     assert!(first > 3, "{first}");
