@@ -23,9 +23,10 @@ pub(super) fn send(client: &Client, request: &Request) -> Result<Answer, Error> 
     let body = outgoing.body().map_err(|()| invalid("body"))?;
     let coming = outgoing_handler::handle(outgoing, Some(options(&client.timeouts)))
         .map_err(|code| error(&code))?;
-    let complete = write(body, &request.body, &coming, &deadline)?;
+    // It is kept until the answer is read: without it the host would end the connection.
+    let unfinished = write(body, &request.body, &coming, &deadline)?;
     let response = response(&coming, &deadline)?;
-    if !complete && (200..300).contains(&response.status()) {
+    if unfinished.is_some() && (200..300).contains(&response.status()) {
         return Err(Error::InDoubt("it was answered before all of it was sent".to_owned()));
     }
     read(client, &response, &deadline)
@@ -77,13 +78,13 @@ fn options(timeouts: &Timeouts) -> RequestOptions {
     options
 }
 
-/// Writes the body, unless an answer comes first. Says whether all of it was taken.
+/// Writes the body, unless an answer comes first. Gives it back where not all of it was taken.
 fn write(
     body: OutgoingBody,
     bytes: &[u8],
     coming: &FutureIncomingResponse,
     deadline: &Pollable,
-) -> Result<bool, Error> {
+) -> Result<Option<OutgoingBody>, Error> {
     let stream = body.write().map_err(|()| invalid("body"))?;
     let answered = coming.subscribe();
     let mut rest = bytes;
@@ -97,24 +98,26 @@ fn write(
                 }
                 // Who answers early may still want all of it.
                 if !ready.contains(&0) {
-                    return Ok(false);
+                    return Ok(Some(body));
                 }
             }
             Ok(room) => {
                 let now = usize::try_from(room).unwrap_or(usize::MAX).min(rest.len());
                 let (piece, more) = rest.split_at_checked(now).unwrap_or((rest, &[]));
                 if stream.write(piece).is_err() {
-                    return Ok(false);
+                    return Ok(Some(body));
                 }
                 rest = more;
             }
             // Why is told by what comes instead of an answer.
-            Err(_) => return Ok(false),
+            Err(_) => return Ok(Some(body)),
         }
     }
     drop(answered);
     drop(stream);
-    Ok(OutgoingBody::finish(body, None).is_ok())
+    // Whether it arrived is told by the answer.
+    OutgoingBody::finish(body, None).map_err(|code| error(&code))?;
+    Ok(None)
 }
 
 fn response(

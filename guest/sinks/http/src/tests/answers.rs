@@ -120,6 +120,16 @@ fn no_more_requests_than_allowed_and_the_rest_at_once() {
 }
 
 #[test]
+fn what_the_receiver_put_off_is_not_asked_for_at_once() {
+    let _sent = receiver(|_| Ok(answer(200, r#"[{"s":200},{"s":429}]"#)));
+    let mut sink = sink(r#""max_records":2,"max_requests":1,"results":{"status":"/s"}"#);
+    let exceptions = sink.write(&batch(0, 4)).unwrap().exceptions();
+    let outcomes: Vec<Outcome> =
+        exceptions.into_iter().map(|exception| exception.outcome).collect();
+    assert_eq!(outcomes, [Outcome::Retry(None), Outcome::Retry(None), Outcome::Retry(None)]);
+}
+
+#[test]
 fn no_further_request_is_begun_once_the_call_has_taken_long_enough() {
     let sent = receiver(|_| {
         std::thread::sleep(Duration::from_millis(5));

@@ -57,6 +57,8 @@ fn body(request: &Request) -> Value {
 
 /// A form with `a[b]=c` as an object.
 fn form(request: &Request) -> Value {
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._*+%&=".contains(byte);
+    assert!(request.body.iter().all(plain), "{}", text(request));
     let mut form = Map::new();
     for field in text(request).split('&') {
         let (name, value) = field.split_once('=').unwrap();
@@ -220,6 +222,15 @@ fn what_lago_has_is_a_duplicate_and_the_others_are_sent_again_without_it() {
         .map(|event| event["external_subscription_id"].clone())
         .collect();
     assert_eq!(again, ["a", "e"]);
+}
+
+#[test]
+fn an_id_that_lago_finds_wrong_for_another_reason_is_no_duplicate() {
+    soon_after();
+    let body = r#"{"error_details":{"0":{"transaction_id":["value_is_mandatory"]}}}"#;
+    let _sent = receiver(move |_| Ok(answer(422, body)));
+    let batch = testing::usage(&[event("a")]);
+    assert_eq!(fates(&batch, profile(LAGO).write(&batch)), "x");
 }
 
 #[test]
