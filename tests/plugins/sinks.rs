@@ -35,7 +35,7 @@ fn now() -> wasink_record::Timestamp {
 #[test]
 fn every_bundled_sink_describes_itself_names_its_streams_and_refuses_unknown_settings() {
     let names: Vec<_> = wasink_bundled::PLUGINS.iter().map(|(name, _)| *name).collect();
-    assert_eq!(names, ["capture", "file", "log", "nop", "rollup", "stderr"]);
+    assert_eq!(names, ["capture", "file", "http", "log", "nop", "rollup", "stderr"]);
     for plugin in names {
         let description = host().describe(&name(plugin)).unwrap();
         let streams = if plugin == "rollup" { &[Stream::Usage][..] } else { &Stream::ALL[..] };

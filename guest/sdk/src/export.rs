@@ -86,6 +86,10 @@ fn wire(failure: Failure) -> Wire {
             crate::warn!("not delivered for now"; reason = reason);
             Wire::Retry(after.map(outcomes::millis))
         }
+        Failure::InDoubt { after, reason } => {
+            crate::warn!("it is not known whether the records were delivered"; reason = reason);
+            Wire::InDoubt(after.map(outcomes::millis))
+        }
         Failure::Rejected(reason) => Wire::Rejected(reason),
         Failure::Broken(reason) => Wire::Broken(reason),
     }

@@ -38,12 +38,21 @@ impl<E: std::error::Error> From<E> for Error {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Failure {
-    /// It may pass: the same batch is delivered again.
+    /// The receiver has not got the records, and it may pass: the same batch is delivered again.
     #[non_exhaustive]
     Retry {
         /// Not before this long has gone by, where the receiver said so.
         after: Option<Duration>,
         /// What is in the way. It goes to the log.
+        reason: String,
+    },
+    /// It can't be told whether the receiver has the records: the same batch is delivered again, as
+    /// long as the receiver would recognise it by the description's `dedup_window`.
+    #[non_exhaustive]
+    InDoubt {
+        /// Not before this long has gone by, where the receiver said so.
+        after: Option<Duration>,
+        /// What came in between. It goes to the log.
         reason: String,
     },
     /// Final, with the reason: the records go to the dead letters.
@@ -63,6 +72,16 @@ impl Failure {
         Self::Retry { after: Some(after), reason: reason.into() }
     }
 
+    /// It can't be told whether the receiver has the records: an answer got lost, above all.
+    pub fn in_doubt(reason: impl Into<String>) -> Self {
+        Self::InDoubt { after: None, reason: reason.into() }
+    }
+
+    /// The same, and it is not to be tried again before this long has gone by.
+    pub fn in_doubt_for(after: Duration, reason: impl Into<String>) -> Self {
+        Self::InDoubt { after: Some(after), reason: reason.into() }
+    }
+
     /// Final for every record of the call.
     pub fn rejected(reason: impl Into<String>) -> Self {
         Self::Rejected(reason.into())
@@ -78,6 +97,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Retry { reason, .. } => write!(f, "to be tried again: {reason}"),
+            Self::InDoubt { reason, .. } => write!(f, "in doubt: {reason}"),
             Self::Rejected(reason) => write!(f, "rejected: {reason}"),
             Self::Broken(reason) => write!(f, "broken: {reason}"),
         }

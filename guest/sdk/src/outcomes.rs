@@ -34,6 +34,12 @@ impl Outcomes {
         self.set(index, Outcome::Retry(after.map(millis)))
     }
 
+    /// It can't be told whether the receiver has this one: again, not `after` so long where that is
+    /// known, and only as long as the receiver would recognise it.
+    pub fn in_doubt(&mut self, index: usize, after: Option<Duration>) -> &mut Self {
+        self.set(index, Outcome::InDoubt(after.map(millis)))
+    }
+
     /// Never this one, with the reason.
     pub fn rejected(&mut self, index: usize, reason: impl Into<String>) -> &mut Self {
         self.set(index, Outcome::Rejected(reason.into()))

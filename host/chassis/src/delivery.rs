@@ -217,7 +217,7 @@ impl Delivery {
         patience: &mut dyn Patience,
     ) -> Result<(), Halt> {
         let batch = Arc::new(batch);
-        self.work.push_back(Item { lane, batch, strikes: 0, attempts: 0, tried: None, doubt });
+        self.work.push_back(Item { lane, batch, strikes: 0, attempts: 0, tried: None, doubt, earlier: doubt });
         self.work_off(books, patience)
     }
 
@@ -330,7 +330,6 @@ impl Delivery {
     fn canary_takes(&mut self, item: &mut Item, books: &mut dyn Books) -> bool {
         let Some(trial) = &mut self.trial else { return false };
         let Some(exceptions) = trial.deliver(&item.batch) else { return false };
-        item.doubt = None;
         let version = trial.charge().plugin.version();
         let present = self.charge.plugin.version();
         books.attribute(&version);
@@ -353,8 +352,13 @@ impl Delivery {
         self.searching = matches!(error, CallError::Stopped(_));
         match error {
             CallError::Failed(Failure::Retry(hint)) => {
-                item.doubt = None;
+                // It says nothing about what an earlier call may have brought about.
+                item.doubt = item.earlier;
                 self.again(vec![item], "the plugin asks to try again", hint, books);
+            }
+            CallError::Failed(Failure::InDoubt(hint)) => {
+                let reason = "it is not known whether the receiver has them";
+                self.again(vec![item], reason, hint, books);
             }
             CallError::Failed(Failure::Rejected(reason)) => {
                 self.reject(&item, &reason, books);
@@ -426,7 +430,7 @@ impl Delivery {
                 let mut others: Vec<_> = self.unflushed.drain(..).map(|(item, _)| item).collect();
                 if matches!(error, CallError::Failed(Failure::Retry(_) | Failure::Rejected(_))) {
                     // The receiver has answered for all of them.
-                    others.iter_mut().for_each(|item| item.doubt = None);
+                    others.iter_mut().for_each(|item| item.doubt = item.earlier);
                 }
                 let result = self.failed(blamed, error, books);
                 others.into_iter().rev().for_each(|item| self.work.push_front(item));
@@ -580,6 +584,7 @@ impl Delivery {
     fn prepare(&mut self, item: &mut Item, books: &mut dyn Books) -> std::io::Result<()> {
         let now = self.clock.now();
         if self.about.dedup_window.is_some() {
+            item.earlier = item.doubt;
             let since = *item.doubt.get_or_insert(now);
             books.doubt(item.lane, &item.batch, since)?;
         }

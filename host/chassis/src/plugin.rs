@@ -360,8 +360,10 @@ pub struct PluginVersion {
 pub enum Outcome {
     /// The receiver had it already.
     Duplicate,
-    /// Not now; again after this long, where known.
+    /// Not now, and the receiver has not got it; again after this long, where known.
     Retry(Option<Duration>),
+    /// It is not known whether the receiver has it; again after this long, where known.
+    InDoubt(Option<Duration>),
     /// Never, with the reason.
     Rejected(String),
     /// Too old for the receiver.
@@ -383,6 +385,9 @@ pub enum Failure {
     /// The same again later, after this long where known.
     #[error("the plugin asks to try again")]
     Retry(Option<Duration>),
+    /// The same again later, and it is not known whether the receiver has the records.
+    #[error("the plugin can't tell whether the receiver has the records")]
+    InDoubt(Option<Duration>),
     /// Final for every record of the call.
     #[error("rejected: {0}")]
     Rejected(String),

@@ -91,6 +91,7 @@ pub(crate) fn fate(called: Result<Vec<Exception>, CallError>) -> Result<Fate, St
         None => Ok(Fate::Delivered),
         Some(Outcome::Duplicate) => Ok(Fate::Duplicate),
         Some(Outcome::Retry(_)) => Err("the receiver asks to try again later".to_owned()),
+        Some(Outcome::InDoubt(_)) => Err("it is not known whether the receiver has it".to_owned()),
         Some(Outcome::Rejected(reason)) => Err(reason),
         Some(Outcome::Expired) => Err("older than the receiver accepts".to_owned()),
     }

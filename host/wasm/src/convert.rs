@@ -266,6 +266,7 @@ fn ask(given: about::Ask, words: &Words) -> Ask {
 pub(crate) fn failure(given: lifecycle::Failure, words: &Words) -> Failure {
     match given {
         lifecycle::Failure::Retry(after) => Failure::Retry(after.map(wait)),
+        lifecycle::Failure::InDoubt(after) => Failure::InDoubt(after.map(wait)),
         lifecycle::Failure::Rejected(reason) => Failure::Rejected(words.text(reason)),
         lifecycle::Failure::Broken(reason) => Failure::Broken(words.text(reason)),
     }
@@ -291,6 +292,7 @@ pub(crate) fn exceptions(
         let outcome = match outcome {
             sink::Outcome::Duplicate => Outcome::Duplicate,
             sink::Outcome::Retry(after) => Outcome::Retry(after.map(wait)),
+            sink::Outcome::InDoubt(after) => Outcome::InDoubt(after.map(wait)),
             sink::Outcome::Rejected(reason) => Outcome::Rejected(words.text(reason)),
             sink::Outcome::Expired => Outcome::Expired,
         };

@@ -2577,9 +2577,13 @@ pub mod wasink {
             /// Why a call did not do what it was asked.
             #[derive(Clone, Eq, PartialEq)]
             pub enum Failure {
-                /// It may pass: the same again, not before so many milliseconds have gone by where a number is
-                /// given.
+                /// It was not done, and may pass: the same again, not before so many milliseconds have gone by
+                /// where a number is given.
                 Retry(::core::option::Option<u64>),
+                /// It can't be told whether it did: an answer got lost, above all. The same again, not before so
+                /// many milliseconds have gone by where a number is given, and only as long as the receiver
+                /// recognises what it has had.
+                InDoubt(::core::option::Option<u64>),
                 /// Final, for every record of the call, with the reason.
                 Rejected(_rt::String),
                 /// This instance can't go on, with the reason: the host makes a new one and tries again.
@@ -2593,6 +2597,9 @@ pub mod wasink {
                     match self {
                         Failure::Retry(e) => {
                             f.debug_tuple("Failure::Retry").field(e).finish()
+                        }
+                        Failure::InDoubt(e) => {
+                            f.debug_tuple("Failure::InDoubt").field(e).finish()
                         }
                         Failure::Rejected(e) => {
                             f.debug_tuple("Failure::Rejected").field(e).finish()
@@ -3153,8 +3160,12 @@ pub mod exports {
                 pub enum Outcome {
                     /// The receiver had it already: as good as delivered.
                     Duplicate,
-                    /// Not now: again, not before so many milliseconds have gone by where a number is given.
+                    /// Not now, and the receiver has not got it: again, not before so many milliseconds have gone by
+                    /// where a number is given.
                     Retry(::core::option::Option<u64>),
+                    /// It can't be told whether the receiver has it: again in the same way, as long as the receiver
+                    /// would recognise it.
+                    InDoubt(::core::option::Option<u64>),
                     /// Never, with the reason.
                     Rejected(_rt::String),
                     /// Too old for the receiver.
@@ -3171,6 +3182,9 @@ pub mod exports {
                             }
                             Outcome::Retry(e) => {
                                 f.debug_tuple("Outcome::Retry").field(e).finish()
+                            }
+                            Outcome::InDoubt(e) => {
+                                f.debug_tuple("Outcome::InDoubt").field(e).finish()
                             }
                             Outcome::Rejected(e) => {
                                 f.debug_tuple("Outcome::Rejected").field(e).finish()
@@ -3338,8 +3352,20 @@ pub mod exports {
                                                     }
                                                 };
                                             }
-                                            Outcome::Rejected(e) => {
+                                            Outcome::InDoubt(e) => {
                                                 *base.add(8).cast::<u8>() = (2i32) as u8;
+                                                match e {
+                                                    Some(e) => {
+                                                        *base.add(16).cast::<u8>() = (1i32) as u8;
+                                                        *base.add(24).cast::<i64>() = _rt::as_i64(e);
+                                                    }
+                                                    None => {
+                                                        *base.add(16).cast::<u8>() = (0i32) as u8;
+                                                    }
+                                                };
+                                            }
+                                            Outcome::Rejected(e) => {
+                                                *base.add(8).cast::<u8>() = (3i32) as u8;
                                                 let vec4 = (e.into_bytes()).into_boxed_slice();
                                                 let ptr4 = vec4.as_ptr().cast::<u8>();
                                                 let len4 = vec4.len();
@@ -3350,7 +3376,7 @@ pub mod exports {
                                                 *base.add(16).cast::<*mut u8>() = ptr4.cast_mut();
                                             }
                                             Outcome::Expired => {
-                                                *base.add(8).cast::<u8>() = (3i32) as u8;
+                                                *base.add(8).cast::<u8>() = (4i32) as u8;
                                             }
                                         }
                                     }
@@ -3376,8 +3402,20 @@ pub mod exports {
                                             }
                                         };
                                     }
-                                    V8::Rejected(e) => {
+                                    V8::InDoubt(e) => {
                                         *ptr2.add(8).cast::<u8>() = (1i32) as u8;
+                                        match e {
+                                            Some(e) => {
+                                                *ptr2.add(16).cast::<u8>() = (1i32) as u8;
+                                                *ptr2.add(24).cast::<i64>() = _rt::as_i64(e);
+                                            }
+                                            None => {
+                                                *ptr2.add(16).cast::<u8>() = (0i32) as u8;
+                                            }
+                                        };
+                                    }
+                                    V8::Rejected(e) => {
+                                        *ptr2.add(8).cast::<u8>() = (2i32) as u8;
                                         let vec6 = (e.into_bytes()).into_boxed_slice();
                                         let ptr6 = vec6.as_ptr().cast::<u8>();
                                         let len6 = vec6.len();
@@ -3388,7 +3426,7 @@ pub mod exports {
                                         *ptr2.add(16).cast::<*mut u8>() = ptr6.cast_mut();
                                     }
                                     V8::Broken(e) => {
-                                        *ptr2.add(8).cast::<u8>() = (2i32) as u8;
+                                        *ptr2.add(8).cast::<u8>() = (3i32) as u8;
                                         let vec7 = (e.into_bytes()).into_boxed_slice();
                                         let ptr7 = vec7.as_ptr().cast::<u8>();
                                         let len7 = vec7.len();
@@ -3424,7 +3462,8 @@ pub mod exports {
                                         match l3 {
                                             0 => {}
                                             1 => {}
-                                            2 => {
+                                            2 => {}
+                                            3 => {
                                                 let l4 = *base.add(16).cast::<*mut u8>();
                                                 let l5 = *base
                                                     .add(16 + 1 * ::core::mem::size_of::<*const u8>())
@@ -3441,7 +3480,8 @@ pub mod exports {
                                 let l7 = i32::from(*arg0.add(8).cast::<u8>());
                                 match l7 {
                                     0 => {}
-                                    1 => {
+                                    1 => {}
+                                    2 => {
                                         let l8 = *arg0.add(16).cast::<*mut u8>();
                                         let l9 = *arg0
                                             .add(16 + 1 * ::core::mem::size_of::<*const u8>())
@@ -3487,8 +3527,20 @@ pub mod exports {
                                             }
                                         };
                                     }
-                                    V4::Rejected(e) => {
+                                    V4::InDoubt(e) => {
                                         *ptr1.add(8).cast::<u8>() = (1i32) as u8;
+                                        match e {
+                                            Some(e) => {
+                                                *ptr1.add(16).cast::<u8>() = (1i32) as u8;
+                                                *ptr1.add(24).cast::<i64>() = _rt::as_i64(e);
+                                            }
+                                            None => {
+                                                *ptr1.add(16).cast::<u8>() = (0i32) as u8;
+                                            }
+                                        };
+                                    }
+                                    V4::Rejected(e) => {
+                                        *ptr1.add(8).cast::<u8>() = (2i32) as u8;
                                         let vec2 = (e.into_bytes()).into_boxed_slice();
                                         let ptr2 = vec2.as_ptr().cast::<u8>();
                                         let len2 = vec2.len();
@@ -3499,7 +3551,7 @@ pub mod exports {
                                         *ptr1.add(16).cast::<*mut u8>() = ptr2.cast_mut();
                                     }
                                     V4::Broken(e) => {
-                                        *ptr1.add(8).cast::<u8>() = (2i32) as u8;
+                                        *ptr1.add(8).cast::<u8>() = (3i32) as u8;
                                         let vec3 = (e.into_bytes()).into_boxed_slice();
                                         let ptr3 = vec3.as_ptr().cast::<u8>();
                                         let len3 = vec3.len();
@@ -3526,7 +3578,8 @@ pub mod exports {
                                 let l1 = i32::from(*arg0.add(8).cast::<u8>());
                                 match l1 {
                                     0 => {}
-                                    1 => {
+                                    1 => {}
+                                    2 => {
                                         let l2 = *arg0.add(16).cast::<*mut u8>();
                                         let l3 = *arg0
                                             .add(16 + 1 * ::core::mem::size_of::<*const u8>())
@@ -3892,9 +3945,9 @@ macro_rules! __export_sink_plugin_impl {
         () = { #[rustfmt::skip] #[cfg(target_arch = "wasm32")] #[unsafe (link_section =
         "component-type:wit-bindgen:0.61.1:wasink:plugin@0.1.0:sink-plugin:imports and exports")]
         #[doc(hidden)] #[allow(clippy::octal_escapes)] pub static
-        __WIT_BINDGEN_COMPONENT_TYPE : [u8; 7787] = *
+        __WIT_BINDGEN_COMPONENT_TYPE : [u8; 7811] = *
         b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xe9;\x01A\x02\x01A*\x01\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\x81<\x01A\x02\x01A*\x01\
 B\x08\x01m\x04\x05debug\x04info\x04warn\x05error\x04\0\x05level\x03\0\0\x01q\x04\
 \x04text\x01s\0\x06signed\x01x\0\x08unsigned\x01w\0\x07boolean\x01\x7f\0\x04\0\x05\
 value\x03\0\x02\x01o\x02s\x03\x01p\x04\x01@\x03\x05level\x01\x07messages\x06fiel\
@@ -4034,27 +4087,27 @@ method]batch.append-to\x01/\x01p\x03\x01j\x010\x01\x20\x01@\x01\x04self$\01\x04\
 \x04\0\x15[method]batch.control\x01:\x01p\x09\x01j\x01;\x01\x20\x01@\x01\x04self\
 $\0<\x04\0\x14[method]batch.events\x01=\x03\0\x1bwasink:plugin/batches@0.1.0\x05\
 \x17\x01B\x05\x01r\x04\x04names\x07node-ids\x05epochs\x08settingss\x04\0\x07cont\
-ext\x03\0\0\x01kw\x01q\x03\x05retry\x01\x02\0\x08rejected\x01s\0\x06broken\x01s\0\
-\x04\0\x07failure\x03\0\x03\x03\0\x1dwasink:plugin/lifecycle@0.1.0\x05\x18\x01B\x10\
-\x02\x03\x02\x01\x0e\x04\0\x06stream\x03\0\0\x01m\x02\x08on-write\x08on-flush\x04\
-\0\x0cacknowledges\x03\0\x02\x01q\x07\x09directory\0\0\x04http\x01s\0\x03tcp\x01\
-s\0\x06secret\x01s\0\x0benvironment\x01s\0\x06stderr\0\0\x03log\0\0\x04\0\x04nee\
-d\x03\0\x04\x01r\x03\x04need\x05\x08required\x7f\x06reasons\x04\0\x03ask\x03\0\x06\
-\x01p\x01\x01ks\x01kw\x01p\x07\x01r\x08\x07versions\x07summarys\x07streams\x08\x0f\
-settings-schema\x09\x0cacknowledges\x03\x0cdedup-window\x0a\x11acceptance-window\
-\x0a\x04asks\x0b\x04\0\x0bdescription\x03\0\x0c\x01@\0\0\x0d\x04\0\x08describe\x01\
-\x0e\x04\0\x19wasink:plugin/about@0.1.0\x05\x19\x02\x03\0\x09\x07context\x02\x03\
-\0\x09\x07failure\x02\x03\0\x08\x05batch\x01B\x18\x02\x03\x02\x01\x1a\x04\0\x07c\
-ontext\x03\0\0\x02\x03\x02\x01\x1b\x04\0\x07failure\x03\0\x02\x02\x03\x02\x01\x1c\
-\x04\0\x05batch\x03\0\x04\x01kw\x01q\x04\x09duplicate\0\0\x05retry\x01\x06\0\x08\
-rejected\x01s\0\x07expired\0\0\x04\0\x07outcome\x03\0\x07\x01r\x02\x05indexy\x07\
-outcome\x08\x04\0\x09exception\x03\0\x09\x01j\0\x01s\x01@\x01\x07context\x01\0\x0b\
-\x04\0\x04open\x01\x0c\x01h\x05\x01p\x0a\x01j\x01\x0e\x01\x03\x01@\x01\x05batch\x0d\
-\0\x0f\x04\0\x05write\x01\x10\x01j\0\x01\x03\x01@\0\0\x11\x04\0\x05flush\x01\x12\
-\x01@\0\0\x0b\x04\0\x05close\x01\x13\x04\0\x18wasink:plugin/sink@0.1.0\x05\x1d\x04\
-\0\x1fwasink:plugin/sink-plugin@0.1.0\x04\0\x0b\x11\x01\0\x0bsink-plugin\x03\0\0\
-\0G\x09producers\x01\x0cprocessed-by\x02\x0dwit-component\x070.258.3\x10wit-bind\
-gen-rust\x060.61.1";
+ext\x03\0\0\x01kw\x01q\x04\x05retry\x01\x02\0\x08in-doubt\x01\x02\0\x08rejected\x01\
+s\0\x06broken\x01s\0\x04\0\x07failure\x03\0\x03\x03\0\x1dwasink:plugin/lifecycle\
+@0.1.0\x05\x18\x01B\x10\x02\x03\x02\x01\x0e\x04\0\x06stream\x03\0\0\x01m\x02\x08\
+on-write\x08on-flush\x04\0\x0cacknowledges\x03\0\x02\x01q\x07\x09directory\0\0\x04\
+http\x01s\0\x03tcp\x01s\0\x06secret\x01s\0\x0benvironment\x01s\0\x06stderr\0\0\x03\
+log\0\0\x04\0\x04need\x03\0\x04\x01r\x03\x04need\x05\x08required\x7f\x06reasons\x04\
+\0\x03ask\x03\0\x06\x01p\x01\x01ks\x01kw\x01p\x07\x01r\x08\x07versions\x07summar\
+ys\x07streams\x08\x0fsettings-schema\x09\x0cacknowledges\x03\x0cdedup-window\x0a\
+\x11acceptance-window\x0a\x04asks\x0b\x04\0\x0bdescription\x03\0\x0c\x01@\0\0\x0d\
+\x04\0\x08describe\x01\x0e\x04\0\x19wasink:plugin/about@0.1.0\x05\x19\x02\x03\0\x09\
+\x07context\x02\x03\0\x09\x07failure\x02\x03\0\x08\x05batch\x01B\x18\x02\x03\x02\
+\x01\x1a\x04\0\x07context\x03\0\0\x02\x03\x02\x01\x1b\x04\0\x07failure\x03\0\x02\
+\x02\x03\x02\x01\x1c\x04\0\x05batch\x03\0\x04\x01kw\x01q\x05\x09duplicate\0\0\x05\
+retry\x01\x06\0\x08in-doubt\x01\x06\0\x08rejected\x01s\0\x07expired\0\0\x04\0\x07\
+outcome\x03\0\x07\x01r\x02\x05indexy\x07outcome\x08\x04\0\x09exception\x03\0\x09\
+\x01j\0\x01s\x01@\x01\x07context\x01\0\x0b\x04\0\x04open\x01\x0c\x01h\x05\x01p\x0a\
+\x01j\x01\x0e\x01\x03\x01@\x01\x05batch\x0d\0\x0f\x04\0\x05write\x01\x10\x01j\0\x01\
+\x03\x01@\0\0\x11\x04\0\x05flush\x01\x12\x01@\0\0\x0b\x04\0\x05close\x01\x13\x04\
+\0\x18wasink:plugin/sink@0.1.0\x05\x1d\x04\0\x1fwasink:plugin/sink-plugin@0.1.0\x04\
+\0\x0b\x11\x01\0\x0bsink-plugin\x03\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0d\
+wit-component\x070.258.3\x10wit-bindgen-rust\x060.61.1";
         };
     };
 }
@@ -4067,8 +4120,8 @@ pub use __export_sink_plugin_impl as export;
 )]
 #[doc(hidden)]
 #[allow(clippy::octal_escapes)]
-pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 7188] = *b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xf26\x01A\x02\x01A#\x01\
+pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 7200] = *b"\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xfe6\x01A\x02\x01A#\x01\
 B\x08\x01m\x04\x05debug\x04info\x04warn\x05error\x04\0\x05level\x03\0\0\x01q\x04\
 \x04text\x01s\0\x06signed\x01x\0\x08unsigned\x01w\0\x07boolean\x01\x7f\0\x04\0\x05\
 value\x03\0\x02\x01o\x02s\x03\x01p\x04\x01@\x03\x05level\x01\x07messages\x06fiel\
@@ -4208,11 +4261,12 @@ method]batch.append-to\x01/\x01p\x03\x01j\x010\x01\x20\x01@\x01\x04self$\01\x04\
 \x04\0\x15[method]batch.control\x01:\x01p\x09\x01j\x01;\x01\x20\x01@\x01\x04self\
 $\0<\x04\0\x14[method]batch.events\x01=\x03\0\x1bwasink:plugin/batches@0.1.0\x05\
 \x17\x01B\x05\x01r\x04\x04names\x07node-ids\x05epochs\x08settingss\x04\0\x07cont\
-ext\x03\0\0\x01kw\x01q\x03\x05retry\x01\x02\0\x08rejected\x01s\0\x06broken\x01s\0\
-\x04\0\x07failure\x03\0\x03\x03\0\x1dwasink:plugin/lifecycle@0.1.0\x05\x18\x04\0\
-?wasink:plugin/sink-plugin-with-all-of-its-exports-removed@0.1.0\x04\0\x0b1\x01\0\
-+sink-plugin-with-all-of-its-exports-removed\x03\0\0\0G\x09producers\x01\x0cproc\
-essed-by\x02\x0dwit-component\x070.258.3\x10wit-bindgen-rust\x060.61.1";
+ext\x03\0\0\x01kw\x01q\x04\x05retry\x01\x02\0\x08in-doubt\x01\x02\0\x08rejected\x01\
+s\0\x06broken\x01s\0\x04\0\x07failure\x03\0\x03\x03\0\x1dwasink:plugin/lifecycle\
+@0.1.0\x05\x18\x04\0?wasink:plugin/sink-plugin-with-all-of-its-exports-removed@0\
+.1.0\x04\0\x0b1\x01\0+sink-plugin-with-all-of-its-exports-removed\x03\0\0\0G\x09\
+producers\x01\x0cprocessed-by\x02\x0dwit-component\x070.258.3\x10wit-bindgen-rus\
+t\x060.61.1";
 #[inline(never)]
 #[doc(hidden)]
 pub fn __link_custom_section_describing_imports() {

@@ -10,6 +10,7 @@ pub(crate) enum Fate {
     Delivered,
     Duplicate,
     Retry(Option<Duration>),
+    InDoubt(Option<Duration>),
     Rejected(String),
     Expired,
 }
@@ -31,12 +32,17 @@ impl Fates {
 
     /// Whether nothing more has to be done for at least one.
     pub(crate) fn any_final(&self) -> bool {
-        self.0.iter().flatten().any(|fate| !matches!(fate, Fate::Retry(_)))
+        self.0.iter().flatten().any(|fate| !matches!(fate, Fate::Retry(_) | Fate::InDoubt(_)))
+    }
+
+    /// Of how many it is not known whether the receiver has them.
+    pub(crate) fn in_doubt(&self) -> usize {
+        self.0.iter().flatten().filter(|fate| matches!(fate, Fate::InDoubt(_))).count()
     }
 
     /// Whether at least one was said to come again.
     pub(crate) fn any_retry(&self) -> bool {
-        self.0.iter().flatten().any(|fate| matches!(fate, Fate::Retry(_)))
+        self.0.iter().flatten().any(|fate| matches!(fate, Fate::Retry(_) | Fate::InDoubt(_)))
     }
 
     /// The answer to the host. Those of which nothing was said come again `after` so long.
@@ -47,6 +53,7 @@ impl Fates {
                 Fate::Delivered => {}
                 Fate::Duplicate => drop(outcomes.duplicate(index)),
                 Fate::Retry(after) => drop(outcomes.retry(index, after)),
+                Fate::InDoubt(after) => drop(outcomes.in_doubt(index, after)),
                 Fate::Rejected(reason) => drop(outcomes.rejected(index, reason)),
                 Fate::Expired => drop(outcomes.expired(index)),
             }

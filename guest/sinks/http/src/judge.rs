@@ -23,26 +23,32 @@ pub(crate) enum Verdict {
     Each(Vec<Option<Fate>>),
     /// It is about some of the records, and this becomes of one that is alone.
     Split { alone: Fate },
-    /// Nothing more for now, and why.
-    Later { after: Option<Duration>, reason: String },
+    /// Nothing more for now, and why; with `doubt` the receiver may have taken the request.
+    Later { after: Option<Duration>, reason: String, doubt: bool },
 }
 
 impl Verdict {
     pub(crate) fn later(reason: impl Into<String>) -> Self {
-        Self::Later { after: None, reason: reason.into() }
+        Self::Later { after: None, reason: reason.into(), doubt: false }
+    }
+
+    /// The receiver may have taken the request, and nothing more is sent for now.
+    fn in_doubt(reason: impl Into<String>) -> Self {
+        Self::Later { after: None, reason: reason.into(), doubt: true }
     }
 }
 
 /// What it means that there is no answer. None of it says anything about a record.
 pub(crate) fn without_answer(http: &Http, error: &Error) -> Verdict {
     let origin = http.url.origin();
-    Verdict::later(match error {
+    let reason = match error {
         Error::Denied(why) => format!(
             "the host does not let this sink send to `{origin}` ({why}); grant it with `[[sink.grants.http]]` \
              and `origin = \"{origin}\"`"
         ),
         error => format!("`{origin}`: {error}"),
-    })
+    };
+    if error.in_doubt() { Verdict::in_doubt(reason) } else { Verdict::later(reason) }
 }
 
 /// What an answer to a request with these records means.
@@ -74,7 +80,7 @@ pub(crate) fn answer(http: &Http, answer: &Answer, ids: &[&str]) -> Verdict {
         return match results::read(shape, answer, ids) {
             Ok(fates) => Verdict::Each(fates.into_iter().map(Some).collect()),
             // What became of them is not known.
-            Err(why) => Verdict::later(format!(
+            Err(why) => Verdict::in_doubt(format!(
                 "its answer does not tell what became of the records: {why}; {}",
                 says()
             )),
@@ -112,12 +118,18 @@ pub(crate) fn answer(http: &Http, answer: &Answer, ids: &[&str]) -> Verdict {
         (None, 408 | 423 | 425 | 429) => wait(answer, says()),
         (None, 409) if settings.idempotency_header.is_some() => wait(answer, says()),
         (None, 400..=499) => Verdict::Split { alone: Fate::Rejected(says()) },
-        _ => wait(answer, says()),
+        (None, 503) => wait(answer, says()),
+        // It broke down over the request, or before it could say what became of it.
+        _ => Verdict::Later {
+            after: answer.retry_after(wasink_guest::now()),
+            reason: says(),
+            doubt: true,
+        },
     }
 }
 
 fn wait(answer: &Answer, reason: String) -> Verdict {
-    Verdict::Later { after: answer.retry_after(wasink_guest::now()), reason }
+    Verdict::Later { after: answer.retry_after(wasink_guest::now()), reason, doubt: false }
 }
 
 fn contains(bytes: &[u8], text: &[u8]) -> bool {

@@ -55,7 +55,7 @@ mod run;
 mod settings;
 
 use wasink_guest::http::{Client, Method, Timeouts, Url};
-use wasink_guest::{Batch, Context, Description, Error, Failure, Outcomes, Sink};
+use wasink_guest::{Batch, Context, Description, Error, Failure, Need, Outcomes, Sink};
 
 use body::Writing;
 pub use settings::{
@@ -91,6 +91,7 @@ impl Sink for Http {
             .all_streams()
             .settings_schema(settings::SCHEMA)
             .dedup_window(DEDUP_SECONDS)
+            .needs(Need::Http("/url".to_owned()), "sends the records there")
     }
 
     fn open(settings: Settings, _: &Context) -> Result<Self, Error> {

@@ -52,7 +52,7 @@ pub(crate) fn read(shape: &Results, answer: &Answer, ids: &[&str]) -> Result<Vec
 }
 
 fn fate(shape: &Results, item: &Value) -> Fate {
-    let Some(status) = item.pointer(&shape.status) else { return Fate::Retry(None) };
+    let Some(status) = item.pointer(&shape.status) else { return Fate::InDoubt(None) };
     let number = status.as_u64();
     if shape.delivered.contains(status) {
         Fate::Delivered
@@ -73,8 +73,10 @@ fn fate(shape: &Results, item: &Value) -> Fate {
         Fate::Rejected(excerpt(said.as_bytes(), EXCERPT))
     } else if matches!(number, Some(200..=299)) {
         Fate::Delivered
-    } else {
-        // A word that nobody explained rejects nothing.
+    } else if matches!(number, Some(429 | 503)) {
         Fate::Retry(None)
+    } else {
+        // A word that nobody explained rejects nothing, and says nothing either.
+        Fate::InDoubt(None)
     }
 }

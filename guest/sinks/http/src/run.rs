@@ -39,6 +39,7 @@ struct Run<'a> {
 
 pub(crate) fn write(http: &mut Http, batch: &Batch) -> Result<Outcomes, Failure> {
     let ids = batch.ids();
+    let records = ids.len();
     let mut run = Run {
         http,
         batch,
@@ -51,7 +52,11 @@ pub(crate) fn write(http: &mut Http, batch: &Batch) -> Result<Outcomes, Failure>
     let stopped = run.all()?;
     let Run { fates, jobs, .. } = run;
     match stopped {
-        Some((after, reason)) if !fates.any_final() => {
+        Some((after, reason)) if fates.in_doubt() == records => Err(match after {
+            Some(after) => Failure::in_doubt_for(after, reason),
+            None => Failure::in_doubt(reason),
+        }),
+        Some((after, reason)) if !fates.any_final() && fates.in_doubt() == 0 => {
             // With nothing else to tell, the reason can go with it.
             Err(match after {
                 Some(after) => Failure::retry_after(after, reason),
@@ -96,7 +101,13 @@ impl Run<'_> {
                 }
                 Verdict::Each(fates) => self.each(&job, fates),
                 Verdict::Split { alone } => self.split(job, alone)?,
-                Verdict::Later { after, reason } => return Ok(Some((after, reason))),
+                Verdict::Later { after, reason, doubt } => {
+                    if doubt {
+                        let fate = Fate::InDoubt(after);
+                        job.records.iter().for_each(|record| self.fates.set(*record, fate.clone()));
+                    }
+                    return Ok(Some((after, reason)));
+                }
             }
         }
         Ok(None)

@@ -56,7 +56,7 @@ fn receiver(
     sent
 }
 
-/// One letter a record: delivered, `=` duplicate, retry, `x` rejected, expired.
+/// One letter a record: delivered, `=` duplicate, retry, `?` in doubt, `x` rejected, expired.
 fn fates(batch: &Batch, outcomes: Result<wasink_guest::Outcomes, Failure>) -> String {
     let exceptions = outcomes.unwrap().exceptions();
     let mut letters = vec!['d'; batch.len() as usize];
@@ -64,6 +64,7 @@ fn fates(batch: &Batch, outcomes: Result<wasink_guest::Outcomes, Failure>) -> St
         letters[exception.index as usize] = match exception.outcome {
             Outcome::Duplicate => '=',
             Outcome::Retry(_) => 'r',
+            Outcome::InDoubt(_) => '?',
             Outcome::Rejected(_) => 'x',
             Outcome::Expired => 'e',
         };
@@ -82,6 +83,14 @@ fn retried(outcomes: Result<wasink_guest::Outcomes, Failure>) -> (String, Option
     match outcomes.unwrap_err() {
         Failure::Retry { after, reason, .. } => (reason, after.map(|after| after.as_secs())),
         other => panic!("not to be tried again: {other}"),
+    }
+}
+
+/// The reason for which it is not known what became of a batch, and how long it may wait in seconds.
+fn in_doubt(outcomes: Result<wasink_guest::Outcomes, Failure>) -> (String, Option<u64>) {
+    match outcomes.unwrap_err() {
+        Failure::InDoubt { after, reason, .. } => (reason, after.map(|after| after.as_secs())),
+        other => panic!("not in doubt: {other}"),
     }
 }
 

@@ -17,13 +17,15 @@ pub(super) struct Item {
     pub(super) tried: Option<(Timestamp, Timestamp)>,
     /// When it was handed over first without an answer.
     pub(super) doubt: Option<Timestamp>,
+    /// The same, as it was before the call that is under way.
+    pub(super) earlier: Option<Timestamp>,
 }
 
 impl Item {
     /// A part of this one.
     pub(super) fn part(&self, batch: Arc<Batch>, strikes: u32) -> Self {
-        let Self { lane, attempts, tried, doubt, .. } = *self;
-        Self { lane, batch, strikes, attempts, tried, doubt }
+        let Self { lane, attempts, tried, doubt, earlier, .. } = *self;
+        Self { lane, batch, strikes, attempts, tried, doubt, earlier }
     }
 
     /// The first `records`, and the rest.

@@ -30,7 +30,7 @@ impl Delivery {
         }
         exceptions.sort_unstable_by_key(|exception| exception.index);
         let mut runs = Runs::new(batch.position());
-        let mut again: Vec<(usize, usize)> = Vec::new();
+        let mut again: Vec<(usize, usize, bool)> = Vec::new();
         let mut longest = None;
         let mut dead = Vec::new();
         for Exception { index, outcome } in exceptions {
@@ -46,12 +46,13 @@ impl Delivery {
                     runs.one(position, Fate::Rejected);
                     dead.extend(self.letter(item, index, Fate::Rejected, reason));
                 }
-                Outcome::Retry(hint) => {
+                Outcome::Retry(hint) | Outcome::InDoubt(hint) => {
+                    let doubt = matches!(outcome, Outcome::InDoubt(_));
                     runs.skip(position);
                     longest = longest.max(hint);
                     match again.last_mut() {
-                        Some((_, end)) if *end == index => *end += 1,
-                        _ => again.push((index, index + 1)),
+                        Some((_, end, same)) if *end == index && *same == doubt => *end += 1,
+                        _ => again.push((index, index + 1, doubt)),
                     }
                 }
             }
@@ -61,10 +62,11 @@ impl Delivery {
         if !runs.runs.is_empty() {
             books.settle(item.lane, batch, &runs.runs, dead);
         }
-        let cut = |(from, to): (usize, usize)| {
+        let cut = |(from, to, doubt): (usize, usize, bool)| {
             let run = batch.split_at(to).0?.split_at(from).1?;
-            // That the receiver wants them again says that it has not got them.
-            Some(Item { doubt: None, ..item.part(Arc::new(run), 0) })
+            let part = item.part(Arc::new(run), 0);
+            // Of those that the receiver has not taken this time, what was in doubt before still is.
+            Some(Item { doubt: if doubt { part.doubt } else { part.earlier }, ..part })
         };
         (again.into_iter().filter_map(cut).collect(), longest)
     }

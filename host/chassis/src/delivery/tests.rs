@@ -540,6 +540,54 @@ fn a_batch_in_doubt_is_held_once_the_receiver_would_not_recognise_it() {
     assert_eq!((done, delivered, state), (true, 1, SinkState::Working));
 }
 
+/// What a plugin answers to the first calls, and whether the batch is held once the time in which the
+/// receiver recognises ids is over.
+fn is_held_after(answers_: Vec<Result<Vec<Exception>, CallError>>) -> bool {
+    let mut fake = answers(answers_);
+    // By [`Late`] each look at the clock finds it a second later.
+    fake.dedup_window = Some(Duration::from_nanos(1));
+    let state = Arc::new(StateCell::new(SinkState::Working));
+    let mut delivery = delivery(fake, &state, Arc::new(Lines::default()), true);
+    let clock = Arc::new(Ticking::default());
+    delivery.clock = clock;
+    let mut patience = Hurry { most: Some(8), ..Hurry::default() };
+    let mut books = Counts::default();
+    let stopped = delivery.deliver(0, batch(7, 2), None, &mut books, &mut patience).is_err();
+    stopped && matches!(state.get(), SinkState::Held { .. })
+}
+
+/// Each look finds it a second later.
+#[derive(Default)]
+struct Ticking(std::sync::atomic::AtomicI64);
+
+impl Clock for Ticking {
+    fn now(&self) -> Timestamp {
+        let seconds = self.0.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        Timestamp::from_unix_nanos((1_700_000_000 + seconds) * 1_000_000_000)
+    }
+}
+
+#[test]
+fn only_what_a_receiver_may_have_is_held() {
+    let retry = || Err(Failure::Retry(None).into());
+    let doubt = || Err(Failure::InDoubt(None).into());
+    let one = |outcome| Ok(vec![exception(1, outcome)]);
+    for (answers, held) in [
+        (vec![retry(), retry()], false),
+        (vec![doubt()], true),
+        (vec![Err(trap().into())], true),
+        // That it was not taken now says nothing about the call before.
+        (vec![doubt(), retry()], true),
+        (vec![retry(), doubt()], true),
+        (vec![one(Outcome::Retry(None))], false),
+        (vec![one(Outcome::InDoubt(None))], true),
+        (vec![one(Outcome::Duplicate)], false),
+    ] {
+        let said = format!("{answers:?}");
+        assert_eq!(is_held_after(answers), held, "{said}");
+    }
+}
+
 #[test]
 fn after_many_failures_a_few_records_are_tried_until_they_get_through() {
     let again = || Err(Failure::Retry(None).into());

@@ -180,7 +180,7 @@ impl Trial {
                 });
                 Some(exceptions)
             }
-            Err(CallError::Failed(Failure::Retry(_))) => None,
+            Err(CallError::Failed(Failure::Retry(_) | Failure::InDoubt(_))) => None,
             Err(error) => {
                 self.score.stopped(&error);
                 None
@@ -274,6 +274,7 @@ fn compare(tally: &mut Tally, batch: &Batch, expected: &[Exception], found: &[Ex
         one.map_or(("delivered", None), |one| match &one.outcome {
             Outcome::Duplicate => ("duplicate", None),
             Outcome::Retry(_) => ("to be tried again", None),
+            Outcome::InDoubt(_) => ("in doubt", None),
             Outcome::Rejected(reason) => ("rejected", Some(reason.clone())),
             Outcome::Expired => ("expired", None),
         })

@@ -7,7 +7,7 @@ use wasink_guest::http::Request;
 use wasink_guest::serde_json::{Map, Value, from_slice, from_str, json};
 use wasink_guest::{Outcome, Sink as _, Status, Stream, UsageEvent, testing};
 
-use super::{answer, fates, header, receiver, retried, sink_to, text};
+use super::{answer, fates, header, in_doubt, receiver, retried, sink_to, text};
 
 /// 2026-05-20T01:02:03.5Z
 const THEN: i64 = 1_779_238_923_500_000_000;
@@ -319,11 +319,13 @@ fn what_stripe_says_of_an_event() {
         let batch = testing::usage(&[event("cus_1")]);
         assert_eq!(fates(&batch, profile(STRIPE).write(&batch)), fate, "{body}");
     }
-    for status in [401, 402, 403, 404, 409, 429, 500] {
+    for status in [401, 402, 403, 404, 409, 429] {
         let _sent = receiver(move |_| Ok(answer(status, "{}")));
         let batch = testing::usage(&[event("cus_1")]);
         retried(profile(STRIPE).write(&batch));
     }
+    let _sent = receiver(|_| Ok(answer(500, "{}")));
+    in_doubt(profile(STRIPE).write(&testing::usage(&[event("cus_1")])));
 }
 
 #[test]

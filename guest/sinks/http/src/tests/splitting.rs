@@ -1,7 +1,7 @@
 //! Requests that are refused are split until the culprit is alone; nothing is lost on the way.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use wasink_guest::http::{Answer, Error, Request};
@@ -139,6 +139,8 @@ fn whatever_goes_wrong_every_record_comes_to_its_end_once() {
         );
         let mut sink = sink(&settings);
         let mut ends: BTreeMap<u64, char> = BTreeMap::new();
+        // Of which it was said that it is not known.
+        let mut doubted: BTreeSet<u64> = BTreeSet::new();
         // As the host does it: runs of records that come again, with their positions.
         let mut runs = vec![(0, 1 + dice.roll(40))];
         let mut calls = 0;
@@ -148,7 +150,18 @@ fn whatever_goes_wrong_every_record_comes_to_its_end_once() {
             let some = batch(from, usize::try_from(to - from).unwrap());
             let exceptions = match sink.write(&some) {
                 Ok(outcomes) => outcomes.exceptions(),
-                Err(Failure::Retry { .. }) => {
+                Err(failure @ (Failure::Retry { .. } | Failure::InDoubt { .. })) => {
+                    if let Failure::Retry { .. } = failure {
+                        let taken = books.borrow().taken.clone();
+                        let unknown = |at: &u64| taken.contains_key(at) && !doubted.contains(at);
+                        assert_eq!(
+                            (from..to).find(unknown),
+                            None,
+                            "seed {seed}: said as not taken"
+                        );
+                    } else {
+                        doubted.extend(from..to);
+                    }
                     runs.push((from, to));
                     continue;
                 }
@@ -160,7 +173,16 @@ fn whatever_goes_wrong_every_record_comes_to_its_end_once() {
                 .collect();
             for at in from..to {
                 let end = match of.remove(&at) {
-                    Some(Outcome::Retry(_)) => {
+                    Some(outcome @ (Outcome::Retry(_) | Outcome::InDoubt(_))) => {
+                        if let Outcome::Retry(_) = outcome {
+                            let unknown = books.borrow().taken.contains_key(&at);
+                            assert!(
+                                !unknown || doubted.contains(&at),
+                                "seed {seed}: {at} was taken"
+                            );
+                        } else {
+                            doubted.insert(at);
+                        }
                         // The host hands neighbours over together again.
                         match runs.last_mut() {
                             Some((_, to)) if *to == at => *to += 1,
