@@ -249,7 +249,8 @@ fn forged(disk: &Disk) {
     };
     drop((log, writer));
     let (log, _writer, recovered) = try_open(disk).unwrap();
-    assert_eq!(recovered.next, at + 1);
+    // Dead letters without a lane were nobody's, until there was a reader.
+    assert!(recovered.next > at, "{at} could be given again");
     let mut reader = reader(&log, "none");
     reader.pass(at);
     let Next::Batch(batch) = reader.next(&LIMITS) else { panic!("{at} is lost") };
