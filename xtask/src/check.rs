@@ -5,7 +5,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, bail};
 
 use crate::tool::Tool;
-use crate::{bindings, guests, tidy};
+use crate::{bindings, fuzz, guests, tidy};
 
 type Step = (&'static str, fn() -> Result<()>);
 
@@ -19,7 +19,7 @@ const STEPS: [Step; 6] = [
     ("rustdoc", rustdoc),
 ];
 
-const MANIFESTS: [&str; 2] = ["Cargo.toml", guests::MANIFEST];
+const MANIFESTS: [&str; 3] = ["Cargo.toml", guests::MANIFEST, fuzz::MANIFEST];
 
 const STRICT_DOCS: &str = "-D warnings";
 
@@ -83,7 +83,7 @@ fn cargo_deny(checks: &[&str]) -> Result<()> {
     let version = Tool::cargo().args(["deny", "--version"]).output();
     version.context("is it installed? `cargo install --locked cargo-deny`")?;
     for manifest in MANIFESTS {
-        // One list for both: what the one needs, the other may not have.
+        // One list for all: what the one needs, the others may not have.
         Tool::cargo()
             .args(["deny", "--workspace", "--locked", "--config", "deny.toml"])
             .args(["--manifest-path", manifest, "check", "--hide-inclusion-graph"])

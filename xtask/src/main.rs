@@ -4,6 +4,7 @@
 
 mod bindings;
 mod check;
+mod fuzz;
 mod golden;
 mod guests;
 mod tidy;
@@ -19,7 +20,7 @@ const HELP: &str = "\
 Usage: cargo xtask <chore> [arguments]
 
   check        everything that must hold before a change is taken, except the tests
-    fmt          formatting of both workspaces
+    fmt          formatting of all workspaces
     tidy         what the compiler cannot see: names, sizes, arrows between crates, paths in prose
     deny         licences, sources and doubled versions of dependencies
     clippy       lints of both workspaces, the guests natively and for WebAssembly
@@ -29,6 +30,8 @@ Usage: cargo xtask <chore> [arguments]
   test         all tests: the product's, the chores', the guests'; arguments go to the first `cargo test`
   bless        rewrites the golden files; name test targets to rewrite only theirs
   bindings     regenerates the guest SDK's bindings from wit/; `--check` only compares
+  fuzz         looks for inputs that cannot be stood: `--seconds N` for each target, 60 without,
+               and names of targets for only these; needs a C++ compiler
   bench        the benchmarks; arguments go to `cargo bench`
 ";
 
@@ -44,6 +47,9 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &[String]) -> Result<()> {
+    if std::env::var_os(fuzz::AS_COMPILER).is_some() {
+        return fuzz::compile(arguments);
+    }
     let Some((chore, rest)) = arguments.split_first() else {
         print!("{HELP}");
         return Ok(());
@@ -51,6 +57,7 @@ fn run(arguments: &[String]) -> Result<()> {
     match chore.as_str() {
         "test" => return test(rest),
         "bless" => return golden::bless(rest),
+        "fuzz" => return fuzz::run(rest),
         "bench" => return Tool::cargo().args(["bench"]).args(rest).run(),
         "bindings" => return bindings::run(only_check(rest)?),
         _ => {}

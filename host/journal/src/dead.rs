@@ -10,6 +10,7 @@ use wasink_record::{RecordId, Stream, Timestamp};
 
 use crate::checked::{self, Appender, scan, write_over};
 use crate::fate::Fate;
+use crate::frame::MAX_POSITION;
 use crate::reserve::Reserve;
 use crate::storage::Storage;
 
@@ -165,7 +166,8 @@ impl DeadLetters {
         let known = &mut letters.known;
         let scanned = scan(&*file, accounted, |line, ended| {
             match checked::parse(line) {
-                Some(Entry::Dead(letter)) if is_done(letter.position) => {}
+                Some(Entry::Dead(letter))
+                    if is_done(letter.position) || letter.position >= MAX_POSITION => {}
                 Some(Entry::Dead(letter)) => {
                     withdrawn.remove(&letter.position);
                     known.insert(letter.position, Unaccounted { fate: letter.fate, offset });

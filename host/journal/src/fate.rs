@@ -60,7 +60,7 @@ fn is_zero(count: &u64) -> bool {
 impl Fates {
     /// All of them, whatever became of them.
     pub fn sum(&self) -> u64 {
-        Fate::ALL.iter().map(|&fate| self.get(fate)).sum()
+        Fate::ALL.iter().fold(0, |sum, &fate| sum.saturating_add(self.get(fate)))
     }
 
     /// Those with this fate.
@@ -71,7 +71,9 @@ impl Fates {
 
     /// Counts more records with this fate.
     pub fn add(&mut self, fate: Fate, records: u64) {
-        *self.place(fate) += records;
+        // What a file says may be any number.
+        let place = self.place(fate);
+        *place = place.saturating_add(records);
     }
 
     /// Counts one record less with this fate, where there is one.

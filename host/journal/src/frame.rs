@@ -21,6 +21,10 @@ pub(crate) const HEADER: usize = 40;
 /// Frames begin at multiples of it, counted from the file's beginning.
 pub(crate) const ALIGN: u64 = 8;
 
+/// No position is higher, and no version's number: no journal comes so far. What says so was not
+/// written by one, and there is room behind it to count on.
+pub(crate) const MAX_POSITION: u64 = 1 << 62;
+
 /// No payload is longer; what says so is not a frame.
 pub(crate) const MAX_PAYLOAD: u32 = 64 << 20;
 
@@ -90,7 +94,10 @@ impl Header {
             records: u32_at(bytes, 24)?,
         };
         let fits = header.payload <= MAX_PAYLOAD
-            && header.position.checked_add(u64::from(header.records)).is_some();
+            && header
+                .position
+                .checked_add(u64::from(header.records))
+                .is_some_and(|end| end <= MAX_POSITION);
         fits.then_some(header)
     }
 

@@ -10,12 +10,13 @@ use serde::{Deserialize, Serialize};
 use crate::checked;
 use crate::dead::{DeadLetter, DeadLetters};
 use crate::fate::{Fate, Fates};
+use crate::frame::MAX_POSITION;
 use crate::names::Names;
 use crate::reserve::Reserve;
 use crate::segment::Accepted;
 use crate::storage::Storage;
 use crate::tenants::Whose;
-use crate::versions::{Arrival, Takeover, Told, Version, Versions};
+use crate::versions::{self, Arrival, Takeover, Told, Version, Versions};
 
 mod keep;
 mod mend;
@@ -267,6 +268,26 @@ enum Entry {
     Version(Arrival),
 }
 
+impl Entry {
+    /// Whether a journal can have written this. What comes of it is counted on, and not checked.
+    fn is_possible(&self) -> bool {
+        match self {
+            Self::State(state) => {
+                state.origin <= state.cursor
+                    && versions::is_possible(state.cursor, &state.done)
+                    && state.doubt.is_none_or(|doubt| doubt.to <= MAX_POSITION)
+                    && state.version.as_ref().is_none_or(|version| version.is_possible())
+            }
+            Self::Change(change) => {
+                change.by <= MAX_POSITION
+                    && change.settled.iter().all(|&(from, to, _)| from < to && to <= MAX_POSITION)
+            }
+            Self::Doubt(doubt) => doubt.to <= MAX_POSITION,
+            Self::Version(arrival) => arrival.is_possible(),
+        }
+    }
+}
+
 /// What became of a run: the first position, the one behind the last, and the fate.
 type Run = (u64, u64, Fate);
 
@@ -365,6 +386,7 @@ pub(crate) fn read(storage: &dyn Storage, sink: &str) -> io::Result<Found> {
         }
         let end = line.end as u64;
         let entry = checked::parse::<Entry>(bytes.get(line).unwrap_or_default());
+        let entry = entry.filter(Entry::is_possible);
         if !ended && entry.is_some() {
             (found.len, found.unended) = (end, true);
         }

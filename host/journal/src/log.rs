@@ -441,7 +441,7 @@ impl Log {
             let tenants = chunk.tenants();
             for (tenant, &count) in tenants.values.iter().zip(&tenants.counts) {
                 match state.accepted.get_mut(&**tenant) {
-                    Some(sum) => *sum += count,
+                    Some(sum) => *sum = sum.saturating_add(count),
                     None => drop(state.accepted.insert(tenant.to_string(), count)),
                 }
             }
@@ -480,6 +480,14 @@ impl Log {
         let at = behind.saturating_sub(1);
         let end = state.segments.get(at + 1).map_or(state.next, |next| next.first);
         state.segments.get(at).map(|segment| (*segment, end))
+    }
+
+    /// Where no segment is left, and lanes still know of records behind `position`: the position
+    /// behind them.
+    pub(crate) fn lost(&self, position: u64) -> Option<u64> {
+        let state = self.shared.lock();
+        let none_left = self.shared.storage.is_some() && state.segments.is_empty();
+        (none_left && position < state.next).then_some(state.next)
     }
 
     /// Gives the chunks in memory from the one that holds `position` on to `take`, until it has

@@ -393,7 +393,9 @@ impl Load {
                 Loaded::Gap(chunk.position())
             });
         }
-        let Some((segment, end)) = self.log.segment(position) else { return Ok(Loaded::End) };
+        let Some((segment, end)) = self.log.segment(position) else {
+            return Ok(self.log.lost(position).map_or(Loaded::End, Loaded::Gap));
+        };
         if position < segment.first {
             return Ok(Loaded::Gap(segment.first));
         }

@@ -144,7 +144,8 @@ impl Log {
         for (_, lane) in &lanes {
             // Where records are damaged, the lanes still know whose they were that are dealt with.
             for (tenant, fates) in &lane.state().tenants {
-                let known = lane.state().before.get(tenant).copied().unwrap_or(0) + fates.sum();
+                let known = lane.state().before.get(tenant).copied().unwrap_or(0);
+                let known = known.saturating_add(fates.sum());
                 let accepted = accepted.entry(tenant.clone()).or_default();
                 *accepted = known.max(*accepted);
             }
@@ -265,7 +266,8 @@ fn walk(file: &Arc<dyn StorageFile>, each: &mut dyn FnMut(Walked)) -> io::Result
                         let tenants = frame::tenants(&header, &payload).unwrap_or_default();
                         let mut sums = Accepted::new();
                         for (tenant, &records) in tenants.values.iter().zip(&tenants.counts) {
-                            *sums.entry(tenant.to_string()).or_default() += records;
+                            let sum = sums.entry(tenant.to_string()).or_default();
+                            *sum = sum.saturating_add(records);
                         }
                         each(Walked::Records { end: header.end(), tenants: sums });
                     }
@@ -295,7 +297,8 @@ fn accepted_before(storage: &dyn Storage, firsts: &[u64]) -> Accepted {
 
 fn add(sums: &mut Accepted, more: &Accepted) {
     for (tenant, records) in more {
-        *sums.entry(tenant.clone()).or_default() += records;
+        let sum = sums.entry(tenant.clone()).or_default();
+        *sum = sum.saturating_add(*records);
     }
 }
 

@@ -5,7 +5,7 @@ use std::io::{self, IoSlice};
 
 use wasink_record::Stream;
 
-use crate::frame::{Encoded, crc, put, u32_at, u64_at};
+use crate::frame::{Encoded, MAX_POSITION, crc, put, u32_at, u64_at};
 use crate::storage::{Storage, StorageFile};
 
 const MAGIC: [u8; 8] = *b"wasinkJ\n";
@@ -30,7 +30,7 @@ pub(crate) fn name(first: u64) -> String {
 pub(crate) fn first(name: &str) -> Option<u64> {
     let digits = name.strip_suffix(EXTENSION)?;
     let plain = digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit());
-    digits.parse().ok().filter(|_| plain)
+    digits.parse().ok().filter(|&first| plain && first <= MAX_POSITION)
 }
 
 /// What a segment's header says of it.
@@ -119,9 +119,10 @@ mod tests {
     #[test]
     fn names_sort_as_positions_do_and_nothing_else_is_a_segment() {
         assert_eq!(first(&name(0)), Some(0));
-        assert_eq!(first(&name(u64::MAX)), Some(u64::MAX));
+        assert_eq!(first(&name(MAX_POSITION)), Some(MAX_POSITION));
         assert!(name(9) < name(10));
-        for other in ["segment.tmp", "1.segment", "+0000000000000000001.segment", "lock"] {
+        let far = name(u64::MAX);
+        for other in ["segment.tmp", "1.segment", "+0000000000000000001.segment", "lock", &far] {
             assert_eq!(first(other), None, "{other}");
         }
     }

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::checked::{self, Appender};
 use crate::fate::Fates;
+use crate::frame::MAX_POSITION;
 use crate::lane::LaneState;
 use crate::storage::{Storage, StorageFile};
 
@@ -72,6 +73,11 @@ impl Arrival {
         Self { number, digest, version, since }
     }
 
+    /// Whether a journal can have written this.
+    pub(crate) fn is_possible(&self) -> bool {
+        self.number <= MAX_POSITION
+    }
+
     /// A version of which nothing but its number is known.
     pub(crate) fn unknown(number: u64) -> Self {
         Self { number, digest: String::new(), version: String::new(), since: 0 }
@@ -108,6 +114,11 @@ impl Takeover {
         }
     }
 
+    /// Whether a journal can have written this.
+    pub(crate) fn is_possible(&self) -> bool {
+        self.number <= MAX_POSITION && is_possible(self.cursor, &self.done)
+    }
+
     pub(crate) fn digest(&self) -> &str {
         &self.digest
     }
@@ -115,6 +126,18 @@ impl Takeover {
     fn ranges(&self, origin: u64) -> impl Iterator<Item = Range<u64>> + '_ {
         ranges(origin, self.cursor, &self.done)
     }
+}
+
+/// Whether something can have become of all before the cursor and of these behind it.
+pub(crate) fn is_possible(cursor: u64, done: &[(u64, u64)]) -> bool {
+    let mut end = cursor;
+    for &(from, to) in done {
+        if from < end || to <= from {
+            return false;
+        }
+        end = to;
+    }
+    end <= MAX_POSITION
 }
 
 fn ranges(origin: u64, cursor: u64, done: &[(u64, u64)]) -> impl Iterator<Item = Range<u64>> + '_ {
@@ -220,7 +243,7 @@ pub(crate) fn read(storage: &dyn Storage, sink: &str) -> io::Result<Found> {
     };
     let mut found = Found::default();
     checked::scan(&*file, 0, |line, ended| match checked::parse::<Takeover>(line) {
-        Some(takeover) => {
+        Some(takeover) if Takeover::is_possible(&takeover) => {
             let number = takeover.number;
             let void = found.takeovers.partition_point(|earlier| earlier.number < number);
             found.takeovers.truncate(void);
@@ -228,7 +251,7 @@ pub(crate) fn read(storage: &dyn Storage, sink: &str) -> io::Result<Found> {
             found.whole.extend_from_slice(line);
             found.whole.push(b'\n');
         }
-        None => found.damaged += u64::from(ended && !line.is_empty()),
+        Some(_) | None => found.damaged += u64::from(ended && !line.is_empty()),
     })?;
     Ok(found)
 }

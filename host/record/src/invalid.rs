@@ -130,13 +130,22 @@ impl InvalidRecord {
     }
 }
 
-/// `text`, cut where a message would become unreadable.
+/// `text`, cut where a message would become unreadable, and without what would break its line.
 pub(crate) fn shorten(text: &str) -> String {
     const MOST: usize = 60;
-    match text.char_indices().nth(MOST) {
-        None => text.to_owned(),
-        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+    let mut shown = String::with_capacity(text.len().min(MOST));
+    for (index, c) in text.chars().enumerate() {
+        if index == MOST {
+            shown.push('…');
+            break;
+        }
+        if c.is_control() {
+            shown.extend(c.escape_default());
+        } else {
+            shown.push(c);
+        }
     }
+    shown
 }
 
 /// `value`, or an error that names the field.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use wasink_journal::{CommitError, Directory, Log, Next, OpenError};
+use wasink_journal::{CommitError, Directory, Log, Next, Offline, OpenError};
 use wasink_record::Stream;
 
 use super::fixture::{
@@ -77,6 +77,76 @@ fn the_records_of_a_missing_segment_are_damaged_and_no_others() {
         let last = none.given.union(&examined.sinks["some"].done).max().copied().unwrap();
         assert_eq!(none.damaged, missing.range(..last + 1).copied().collect());
     }
+}
+
+#[test]
+fn the_records_of_a_journal_without_any_segment_are_damaged_as_far_as_they_are_known() {
+    let fixture = Fixture::new();
+    for name in segments(&fixture.disk) {
+        fixture.disk.displace(&name);
+    }
+    let examined = fixture.examine(&fixture.disk);
+    let last = fixture.settled.keys().next_back().copied().unwrap();
+    assert_eq!(examined.sinks["none"].damaged, (0..last + 1).collect());
+    assert_eq!(examined.recovered.next, last + 1);
+}
+
+/// A line as the journal's files have it.
+fn checked(json: &str) -> String {
+    format!("{:08x} {json}\n", crc32fast::hash(json.as_bytes()))
+}
+
+#[test]
+fn numbers_that_no_journal_comes_to_are_damage_whatever_their_sums_say() {
+    let fixture = Fixture::new();
+    let far = u64::MAX;
+    fixture.disk.place(&format!("{far}.segment"), *b"far away");
+    for line in [
+        format!(r#"{{"change":{{"settled":[[40,{far},"delivered"]],"by":{far}}}}}"#),
+        format!(r#"{{"doubt":{{"from":3,"to":{far},"since":0}}}}"#),
+        format!(r#"{{"version":{{"number":{far},"digest":"","version":"","since":0}}}}"#),
+        format!(r#"{{"state":{{"origin":9,"cursor":3,"done":[[{far},4]],"fates":{{}}}}}}"#),
+    ] {
+        let disk = fixture.disk.copy();
+        let lane = [disk.bytes("some.lane").unwrap(), checked(&line).into_bytes()].concat();
+        disk.place("some.lane", lane);
+        let examined = fixture.examine(&disk);
+        assert_eq!(examined.recovered.damaged_lines, 1, "{line}");
+        assert_eq!(examined.recovered.next, fixture.end(), "{line}");
+        assert_eq!(examined.sinks["some"].done, fixture.settled.keys().copied().collect());
+    }
+}
+
+#[test]
+fn an_audit_of_a_journal_that_has_lost_its_end_tells_what_is_missing() {
+    let fixture = Fixture::new();
+    let (log, ..) = open(&fixture.disk);
+    // A sink that came last counts what was accepted before it.
+    drop(reader(&log, "late"));
+    drop(log);
+    let name = last_segment(&fixture.disk);
+    let mut bytes = fixture.disk.bytes(&name).unwrap();
+    bytes.truncate(300);
+    fixture.disk.place(&name, bytes);
+    let offline = Offline::new(Arc::new(fixture.disk.clone()), Stream::Usage);
+    let differences = offline.audit().unwrap();
+    let most = differences.iter().map(|one| one.expected.max(one.found)).max().unwrap();
+    assert!(most <= fixture.end(), "{differences:?}");
+}
+
+#[test]
+fn sums_that_fit_no_number_are_told_as_differences() {
+    let fixture = Fixture::new();
+    let far = u64::MAX;
+    let state = format!(
+        r#"{{"state":{{"origin":40,"cursor":50,"fates":{{"delivered":{far},"rejected":{far},"expired":2}},"tenants":{{"acme":{{"delivered":{far}}}}},"before":{{"acme":{far}}}}}}}"#
+    );
+    fixture.disk.place("some.lane", checked(&state).into_bytes());
+    let offline = Offline::new(Arc::new(fixture.disk.clone()), Stream::Usage);
+    let differences = offline.audit().unwrap();
+    assert!(differences.iter().any(|one| one.sink == "some" && one.found == far));
+    let (log, ..) = open(&fixture.disk);
+    assert_eq!(log.accepted().get("acme"), Some(&far));
 }
 
 #[test]

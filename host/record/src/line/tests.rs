@@ -502,6 +502,24 @@ fn an_event_has_no_more_extension_attributes_than_their_limit() {
 }
 
 #[test]
+fn a_message_stays_on_one_line_whatever_the_producer_wrote() {
+    assert_error(
+        Stream::Usage,
+        "3   {\n \"spec",
+        "column 1: every line is one JSON object, this is the number `3   {\\n \"spec`",
+    );
+    assert_error(
+        Stream::Metering,
+        r#"{"kind":"a\nb\u001b[31m","vm_id":"v"}"#,
+        "column 9, field `kind`: unknown kind `a\\nb\\u{1b}[31m`, it is one of `vm.compute.start`, \
+         `vm.compute.stop`, `vm.storage.start`, `vm.storage.stop`, `snap.storage.start`, \
+         `snap.storage.stop`",
+    );
+    let key = read(Stream::Control, br#"{"a\nb":1}"#).unwrap_err();
+    assert_eq!(key.lines().count(), 1, "{key}");
+}
+
+#[test]
 fn long_values_are_cut_in_messages() {
     let long = "x".repeat(10_000);
     let line = format!(r#"{{"kind":"{long}"}}"#);

@@ -42,7 +42,8 @@ impl StorageFile for Handle {
     }
 
     fn write_at(&self, from: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
-        let mut bytes: Vec<u8> = from.iter().flat_map(|slice| slice.iter().copied()).collect();
+        let mut bytes: Vec<u8> = Vec::with_capacity(from.iter().map(|slice| slice.len()).sum());
+        from.iter().for_each(|slice| bytes.extend_from_slice(slice));
         let mut state = self.disk.state();
         let state = &mut *state;
         let offset = usize::try_from(offset).unwrap();
