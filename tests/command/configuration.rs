@@ -80,8 +80,8 @@ settings = { capacity = -1 }
     let ended = operator.says("check").expect(69);
     for word in [
         "`plugins/junk.wasm`: it is not WebAssembly",
-        "wasink.toml:9: sink[0].settings.rotate.bytes: ",
-        "wasink.toml:14: sink[1].settings.capacity: ",
+        "wasink.toml:10: sink[0].settings.rotate.bytes: ",
+        "wasink.toml:16: sink[1].settings.capacity: ",
     ] {
         assert!(ended.stderr.contains(word), "{word}: {ended:?}");
     }

@@ -56,7 +56,7 @@ pub(crate) fn config(exchange: &str, sink: &str) -> String {
     format!(
         "plugin_dirs = ['plugins']\nlisten.http = ''\nlog.level = 'warn'\nusage.enabled = false\n\
          {exchange}\n\
-         [[sink]]\nname = 'ledger'\nplugin = 'ledger'\nstreams = ['usage']\ngrants.directory = true\ndirectory = 'out'\n\
+         [[sink]]\nname = 'ledger'\nplugin = 'ledger'\nstreams = ['usage']\ngrants.directory = 'out'\n\
          settings = {{ path = 'ledger.jsonl' }}\nbatch.age = '0s'\n{sink}\n"
     )
 }

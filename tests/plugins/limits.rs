@@ -1,9 +1,11 @@
 //! Plugins that use more than they may, or answer what can't be.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::json;
+use wasink_chassis::hooks::Hooks;
+use wasink_chassis::limits::Limit;
 use wasink_chassis::logger::Value;
 use wasink_chassis::plugin::{
     CallError, Failure, OpenRequest, Outcome, PluginError, Plugins as _, SinkPlugin,
@@ -11,7 +13,9 @@ use wasink_chassis::plugin::{
 use wasink_record::Stream;
 use wasink_wasm::{Limits, WasmPlugins};
 
-use crate::kit::{Log, batch, faulty, grant, host, options, request};
+use crate::kit::{
+    Log, batch, error, faulty, grant, host, looking_in, misbehaving, name, options, request,
+};
 
 /// `faulty`, doing `does` on `write`, on a host with other limits.
 fn limited(does: &str, limits: impl FnOnce(&mut Limits)) -> Box<dyn SinkPlugin> {
@@ -136,6 +140,73 @@ fn a_flood_of_log_lines_is_taken_where_it_is_granted() {
     assert_eq!(lines.len(), 100_000);
     assert!(lines.iter().all(|line| line.sink.as_deref() == Some("under-test")));
     assert_eq!(lines[99_999].fields, [("line".to_owned(), Value::Unsigned(99_999))]);
+}
+
+#[test]
+fn a_flood_of_log_lines_is_bounded_and_counted() {
+    let log = Arc::new(Log::default());
+    let mut request = request("faulty", &json!({ "on": "write", "does": "log-flood" }));
+    request.limits.log_rate = 10;
+    let reached = request.reached.clone();
+    let mut sink = host().open(OpenRequest { logger: log.clone(), ..request }).unwrap();
+    sink.write(&batch(Stream::Usage, 0, 1)).unwrap();
+    let lines = log.lines().len();
+    // Ten seconds' worth at once, and what came due meanwhile.
+    assert!((100..10_000).contains(&lines), "{lines}");
+    assert!(reached.get(Limit::LogRate) + lines as u64 >= 100_000);
+    // Another instance has no more lines for it.
+    sink.reopen().unwrap();
+    sink.write(&batch(Stream::Usage, 0, 1)).unwrap();
+    assert!(log.lines().len() < lines + 10_000);
+    assert!(log.lines().iter().any(|line| line.message.contains("lines were left out")));
+}
+
+/// What is counted of plugins before they are opened.
+#[derive(Default)]
+struct Counted(Mutex<Vec<(String, Limit)>>);
+
+impl Hooks for Counted {
+    fn limit_reached(&self, whose: &str, limit: Limit) {
+        self.0.lock().unwrap().push((whose.to_owned(), limit));
+    }
+}
+
+#[test]
+fn a_plugin_that_is_too_large_or_takes_too_long_is_not_used_and_counted() {
+    let directory = tempfile::tempdir().unwrap();
+    for (name, guest) in [("large", "faulty"), ("spins", "describe-spins")] {
+        let path = directory.path().join(format!("{name}.wasm"));
+        std::fs::write(path, misbehaving(guest)).unwrap();
+    }
+    let with = |plugin: &str, limits: &dyn Fn(&mut Limits)| {
+        let counted = Arc::new(Counted::default());
+        let mut options = looking_in(&[directory.path()]);
+        limits(&mut options.limits);
+        options.hooks = Some(counted.clone());
+        let error = error(WasmPlugins::new(options).unwrap().describe(&name(plugin)));
+        let counted = std::mem::take(&mut *counted.0.lock().unwrap());
+        (error, counted)
+    };
+    let (said, counted) = with("large", &|limits| limits.component_bytes = 1_000);
+    assert!(said.contains("and a plugin may have 1000 at most"), "{said}");
+    assert_eq!(counted, [("large".to_owned(), Limit::Component)]);
+    let (said, counted) = with("large", &|limits| limits.compile_time = Duration::ZERO);
+    assert!(said.contains("it does not compile within 0ns; allow it more with"), "{said}");
+    assert_eq!(counted, [("large".to_owned(), Limit::Compile)]);
+    let brief = Duration::from_millis(100);
+    let (said, counted) = with("spins", &|limits| limits.describe_time = brief);
+    assert!(
+        said.contains("did not return from `describe` within 100ms: it was computing"),
+        "{said}"
+    );
+    assert_eq!(counted, [("spins".to_owned(), Limit::Describe)]);
+    // Each component is of several modules at least.
+    let (said, counted) = with("large", &|limits| limits.instances = 1);
+    assert!(said.contains("`limits.instances`"), "{said}");
+    assert_eq!(counted, [("large".to_owned(), Limit::Instances)]);
+    let (said, counted) = with("large", &|limits| limits.table_elements = 1);
+    assert!(said.contains("`limits.table`"), "{said}");
+    assert_eq!(counted, [("large".to_owned(), Limit::Table)]);
 }
 
 #[test]

@@ -28,7 +28,7 @@ fn a_name_that_nothing_has_is_answered_with_the_names_there_are() {
     let host = WasmPlugins::new(options()).unwrap();
     assert_eq!(
         error(host.describe(&name("nope"))),
-        "no plugin is named `nope`; there are: `capture`, `file`, `log`, `nop`, `rollup`, `stderr`"
+        "no plugin is named `nope`; there are: `capture`, `file`, `http`, `log`, `nop`, `rollup`, `stderr`"
     );
     let none = WasmPlugins::new(wasink_wasm::Options::default()).unwrap();
     assert_eq!(error(none.describe(&name("nope"))), "no plugin is named `nope`; there are: none");
@@ -141,7 +141,7 @@ fn imports_that_the_host_does_not_give_are_named_all_together() {
     let component = wat::parse_str(
         r#"(component
             (import "acme:db/store@1.0.0" (instance))
-            (import "wasi:http/outgoing-handler@0.2.0" (instance))
+            (import "wasi:nn/graph@0.2.0" (instance))
             (import "wasi:clocks/wall-clock@0.2.0" (instance))
             (instance $none)
             (export "wasink:plugin/about@0.1.0" (instance $none))
@@ -150,7 +150,7 @@ fn imports_that_the_host_does_not_give_are_named_all_together() {
     assert_eq!(
         verdict(&component.unwrap()),
         "plugin `x` can't be used: `PATH`: it imports `acme:db/store@1.0.0`, \
-         `wasi:http/outgoing-handler@0.2.0`, which this host does not give; build it without, or \
+         `wasi:nn/graph@0.2.0`, which this host does not give; build it without, or \
          use a host that has it"
     );
 }

@@ -217,7 +217,15 @@ impl Delivery {
         patience: &mut dyn Patience,
     ) -> Result<(), Halt> {
         let batch = Arc::new(batch);
-        self.work.push_back(Item { lane, batch, strikes: 0, attempts: 0, tried: None, doubt, earlier: doubt });
+        self.work.push_back(Item {
+            lane,
+            batch,
+            strikes: 0,
+            attempts: 0,
+            tried: None,
+            doubt,
+            earlier: doubt,
+        });
         self.work_off(books, patience)
     }
 

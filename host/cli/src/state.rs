@@ -135,6 +135,14 @@ fn sink(sink: &Value, before: Option<&Value>, elapsed: Duration) -> String {
         lines.push_str(&line);
         lines.push('\n');
     }
+    let limits = sink.get("limits").and_then(Value::as_object).into_iter().flatten();
+    let limits: Vec<_> = limits
+        .filter_map(|(limit, times)| Some((printable(limit), times.as_u64()?)))
+        .map(|(limit, times)| format!("{limit} {} times", number(times)))
+        .collect();
+    if !limits.is_empty() {
+        lines.push_str(&format!("    came up against {}\n", limits.join(", ")));
+    }
     lines
 }
 
@@ -230,6 +238,7 @@ mod tests {
                     "stream": "usage", "delivered": delivered, "duplicate": 1, "rejected": 2,
                     "expired": 3, "pending": 4000, "dropped": 0, "retries": 9,
                 }],
+                "limits": { "log_rate": 1200, "x\u{1b}": 1, "odd": "no" },
             }],
         })
     }
@@ -243,7 +252,8 @@ mod tests {
              usage        accepted 5,000, 3 turned away; full: `billing` is slow\n\
              sinks\n  \
              billing      http 1.0.0 001122334455; retrying (3): no \\u{1b}[2J route\n    \
-             usage      1,000 delivered, 4,000 pending, 5 refused, 9 tried again\n"
+             usage      1,000 delivered, 4,000 pending, 5 refused, 9 tried again\n    \
+             came up against log_rate 1,200 times, x\\u{1b} 1 times\n"
         );
         let (before, now) = (at(5000, 999), at(5500, 1999));
         let text = status(&now, Some((&before, Duration::from_secs(2))));

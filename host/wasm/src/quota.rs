@@ -75,7 +75,8 @@ impl Quota {
                 ],
             });
         }
-        Err(io::ErrorKind::QuotaExceeded.into())
+        // By its number: that is what a guest's libc is told.
+        Err(rustix::io::Errno::DQUOT.into())
     }
 
     /// Takes notice of a file that is open to be written.

@@ -9,6 +9,8 @@ use std::net::{TcpListener, TcpStream, ToSocketAddrs as _, UdpSocket};
 use serde::Deserialize;
 use wasink_guest::http::{Client, Method, Request};
 use wasink_guest::prelude::*;
+use wasink_guest::wasip2::http::outgoing_handler::handle;
+use wasink_guest::wasip2::http::types::{Fields, OutgoingRequest, Scheme};
 
 /// What it is told.
 #[derive(Debug, Deserialize)]
@@ -24,6 +26,13 @@ pub enum Settings {
         /// Its body, this often.
         #[serde(default)]
         body: (String, usize),
+    },
+    /// Sends so many requests before it waits for the first answer, and tells how many came.
+    AtOnce {
+        /// The origin's authority.
+        authority: String,
+        /// How many.
+        requests: usize,
     },
     /// Follows one redirect to wherever it leads.
     Follow {
@@ -96,6 +105,7 @@ fn run(settings: &Settings) -> Found {
             let answer = Client::default().send(&request.body(body.0.repeat(body.1)))?;
             Ok(format!("{} {}", answer.status, String::from_utf8_lossy(&answer.body)))
         }
+        Settings::AtOnce { authority, requests } => at_once(authority, *requests),
         Settings::Follow { url } => {
             let first = Client::default().send(&Request::post(url.parse()?))?;
             let next = first.header("location").unwrap_or_default();
@@ -131,6 +141,24 @@ fn run(settings: &Settings) -> Found {
         }
         Settings::Fill { by } => fill(by),
     }
+}
+
+fn at_once(authority: &str, requests: usize) -> Found {
+    let send = |_| {
+        let request = OutgoingRequest::new(Fields::new());
+        request.set_scheme(Some(&Scheme::Http)).map_err(|()| "no scheme")?;
+        request.set_authority(Some(authority)).map_err(|()| "no authority")?;
+        handle(request, None).map_err(|code| format!("{code:?}"))
+    };
+    let sent = (0..requests).map(send).collect::<Result<Vec<_>, String>>()?;
+    let mut answered = 0;
+    for answer in sent {
+        answer.subscribe().block();
+        if let Some(Ok(Ok(answer))) = answer.get() {
+            answered += usize::from(answer.status() == 200);
+        }
+    }
+    Ok(format!("{answered} answers"))
 }
 
 /// Makes its directory grow until that fails, or for so long that it did not.

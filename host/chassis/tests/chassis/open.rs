@@ -159,7 +159,8 @@ fn usage_that_is_switched_off_goes_nowhere() {
 
 #[test]
 fn an_instance_gets_its_name_its_settings_and_a_directory_of_its_own() {
-    let config = sink("good", "['usage']") + "settings = { url = 'x', deep = { n = 1 } }\n";
+    let config = sink("good", "['usage']")
+        + "grants.directory = true\nsettings = { url = 'x', deep = { n = 1 } }\n";
     let bench = Bench::new(kit(), &config);
     let chassis = bench.open().unwrap();
     let requests = bench.kit.requests.lock().unwrap();

@@ -15,7 +15,8 @@ const CANARY: Trial =
     Trial { kind: TrialKind::Canary { share: 1_000_000 }, records: None, failures: None };
 
 fn bench(fake: Fake) -> Bench {
-    Bench::new(Kit::default().with("a", fake), &sink("a", "['usage']"))
+    let config = sink("a", "['usage']") + "grants.directory = true\n";
+    Bench::new(Kit::default().with("a", fake), &config)
 }
 
 /// A version with an instance for the rehearsal and one for the trial.
