@@ -13,7 +13,7 @@ use wasmtime_wasi::filesystem::{self, Descriptor, WasiFilesystemView as _};
 use wasmtime_wasi::p2::bindings::filesystem::types::{
     DescriptorFlags, ErrorCode, HostDescriptor, OpenFlags, PathFlags,
 };
-use wasmtime_wasi::p2::{DynOutputStream, FsError};
+use wasmtime_wasi::p2::{DynOutputStream, FsError, IoError};
 use wasmtime_wasi::{FsPerms, OpenMode};
 
 use crate::bindings::wasink::plugin::batches::AppendError;
@@ -116,6 +116,11 @@ fn add_growing(types: &mut LinkerInstance<'_, HostState>) -> wasmtime::Result<()
             })
         },
     )?;
+    types.func_wrap("filesystem-error-code", |mut store, (error,): (Resource<IoError>,)| {
+        let state: &mut HostState = store.data_mut();
+        let error = state.table.get(&error)?.downcast_ref::<io::Error>();
+        Ok((error.map(code),))
+    })?;
     types.func_wrap_async(
         "[method]descriptor.symlink-at",
         |mut store, (directory, old, new): (Resource<Descriptor>, String, String)| {
@@ -155,7 +160,15 @@ fn add_growing(types: &mut LinkerInstance<'_, HostState>) -> wasmtime::Result<()
 /// Takes room in the data directory.
 fn take(state: &HostState, bytes: u64) -> Result<(), FsError> {
     let Some(data) = &state.data else { return Ok(()) };
-    data.quota.take(bytes).map_err(|error| ErrorCode::from(error).into())
+    data.quota.take(bytes).map_err(|error| code(&error).into())
+}
+
+/// What a guest is told of an error. wasmtime knows none of a quota.
+fn code(error: &io::Error) -> ErrorCode {
+    match error.kind() {
+        io::ErrorKind::QuotaExceeded => ErrorCode::Quota,
+        _ => ErrorCode::from(error),
+    }
 }
 
 /// A stream into a file that takes room before it writes.
@@ -307,7 +320,7 @@ pub(crate) fn append(
         return fail(skip, ErrorCode::Invalid);
     }
     if let Some(Err(error)) = quota.map(|quota| quota.take(length - skip)) {
-        return fail(skip, error.into());
+        return fail(skip, code(&error));
     }
     while let Some(rest) = bytes.get(written..)
         && !rest.is_empty()

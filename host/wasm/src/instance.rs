@@ -94,7 +94,9 @@ impl Caller {
     fn store(&self, state: HostState, limits: &Limits) -> Store<HostState> {
         let mut store = Store::new(&self.engine.wasmtime, state);
         store.limiter(|state| &mut state.bounds);
-        store.set_max_component_handles(limits.handles);
+        // What the guest calls one file is a descriptor, a stream and a pollable to it, and what is
+        // only lent for a call counts as well.
+        store.set_max_component_handles(limits.handles.saturating_mul(4));
         store.set_hostcall_fuel(limits.host_call_bytes);
         store.epoch_deadline_callback(|mut store| {
             store.data_mut().last_yield = Some(Instant::now());

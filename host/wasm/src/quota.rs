@@ -75,8 +75,7 @@ impl Quota {
                 ],
             });
         }
-        // By its number: that is what a guest's libc is told.
-        Err(rustix::io::Errno::DQUOT.into())
+        Err(io::ErrorKind::QuotaExceeded.into())
     }
 
     /// Takes notice of a file that is open to be written.

@@ -145,9 +145,12 @@ fn run(settings: &Settings) -> Found {
 
 fn at_once(authority: &str, requests: usize) -> Found {
     let send = |_| {
-        let request = OutgoingRequest::new(Fields::new());
+        let headers = [("content-length".to_owned(), b"0".to_vec())];
+        let headers = Fields::from_list(&headers).map_err(|error| format!("{error:?}"))?;
+        let request = OutgoingRequest::new(headers);
         request.set_scheme(Some(&Scheme::Http)).map_err(|()| "no scheme")?;
         request.set_authority(Some(authority)).map_err(|()| "no authority")?;
+        request.set_path_with_query(Some("/")).map_err(|()| "no path")?;
         handle(request, None).map_err(|code| format!("{code:?}"))
     };
     let sent = (0..requests).map(send).collect::<Result<Vec<_>, String>>()?;
