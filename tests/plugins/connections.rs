@@ -57,7 +57,7 @@ fn serve(connection: impl Fn(TcpStream) + Send + Sync + 'static) -> (SocketAddr,
 
 #[test]
 fn a_connection_is_kept_and_used_again() {
-    let (address, connections) = serve(|stream| answer(stream));
+    let (address, connections) = serve(answer);
     let grants = format!("http = [{{ origin = 'http://{address}' }}]");
     let mut errand = Errand::new(&request_to(&format!("http://{address}/again")), &grants);
     for _ in 0..10 {
@@ -148,7 +148,7 @@ fn proxy(to: SocketAddr) -> (SocketAddr, Arc<Mutex<Vec<String>>>) {
 
 #[test]
 fn with_a_proxy_it_is_the_proxy_that_is_connected_to() {
-    let (address, _) = serve(|stream| answer(stream));
+    let (address, _) = serve(answer);
     let (proxy, asked) = proxy(address);
     // No name that this machine could look up.
     let origin = "http://far.example:8080";
