@@ -17,6 +17,7 @@ mod command {
     mod failure;
     mod flow;
     mod full;
+    mod grants;
     mod help;
     mod lines;
     mod mend;
