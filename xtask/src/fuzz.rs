@@ -196,7 +196,9 @@ fn build(host: &str, folder: &Path, targets: &[&Target]) -> Result<()> {
         .env("RUSTC_WRAPPER", std::env::current_exe()?)
         .env(AS_COMPILER, "1")
         .run()
-        .context("the targets need a C++ compiler, for libFuzzer itself")
+        .context(
+            "the targets do not build (they need a C++ compiler beside all else, for libFuzzer)",
+        )
 }
 
 fn limits(target: &Target, seconds: u32) -> [String; 5] {
