@@ -277,6 +277,9 @@ fn fixed(present: &Config, config: &Config) -> Vec<String> {
         ("queue", present.queue != config.queue),
         ("listen", present.listen != config.listen),
         ("journal", present.journals != config.journals),
+        ("limits.component", present.limits.component_bytes != config.limits.component_bytes),
+        ("limits.compile", present.limits.compile_time != config.limits.compile_time),
+        ("limits.describe", present.limits.describe_time != config.limits.describe_time),
         ("swap.keep", present.swap.keep != config.swap.keep),
     ];
     let differs = differs.into_iter().filter(|(_, differs)| *differs);
