@@ -1,4 +1,4 @@
-//! Makes sockets, which it needs no grant for until it connects one, and closes none.
+//! Makes sockets, as it may that was granted somewhere to connect to, and closes none.
 //! `limits.handles` ends it.
 
 use wasink_guest::prelude::*;
