@@ -18,7 +18,6 @@ mod records;
 mod sinks;
 #[path = "bench/start.rs"]
 mod start;
-#[expect(dead_code, reason = "the tests need more of it")]
 mod support;
 #[path = "bench/table.rs"]
 mod table;
@@ -33,7 +32,7 @@ use table::Table;
 type Part = fn(&mut Table) -> Result<()>;
 
 /// The parts, by the names that select them.
-const PARTS: [(&str, Part); 11] = [
+const PARTS: [(&str, Part); 12] = [
     ("file", sinks::file),
     ("columns", sinks::columns),
     ("call", sinks::call),
@@ -41,6 +40,7 @@ const PARTS: [(&str, Part); 11] = [
     ("way", way::whole),
     ("lines", way::lines),
     ("another", way::another),
+    ("beside", way::beside),
     ("appends", journal::appends),
     ("backlog", journal::backlog),
     ("start", start::start),

@@ -4,15 +4,20 @@ use std::fs::File;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use serde::{Deserialize, Serialize};
 use wasink::Chassis;
+use wasink::hooks::Hooks;
+use wasink::logger::TracingLogger;
 use wasink::record::{Clock as _, IdSource, Stamped, Stream, SystemClock, UsageEvent, parse_line};
+use wasink_journal::Fate;
 
 use crate::measure::{Cost, cost, median, rivals};
 use crate::records::{config, directory, event, stamped};
+use crate::support::plugin_directory;
 use crate::table::Table;
 
 const EVENTS: usize = 200_000;
@@ -81,6 +86,81 @@ pub(crate) fn another(table: &mut Table) -> Result<()> {
     let what = format!("another `file` sink on the same stream ({MANY} sinks against 1)");
     table.alone(what, each(differences), "at most 60 ns");
     Ok(())
+}
+
+/// What sinks that misbehave cost a good one on the same stream: how soon that one has all its records,
+/// with them and without, in turns.
+pub(crate) fn beside(table: &mut Table) -> Result<()> {
+    const MISBEHAVING: [&str; 6] = [
+        "traps-in-write",
+        "spins",
+        "sleeps-for-ever",
+        "allocates-without-end",
+        "floods-the-log",
+        "contradictory-outcomes",
+    ];
+    let plugins = plugin_directory(&MISBEHAVING.map(|name| (name, name)));
+    let measured = rivals(5, || good(plugins.path(), &MISBEHAVING), || good(plugins.path(), &[]))?;
+    let rate = |cost: &Cost| format!("{:.2} M/s", cost.millions(EVENTS));
+    table.row(
+        format!(
+            "`emit` to file beside {} misbehaving sinks; peer: without them",
+            MISBEHAVING.len()
+        ),
+        rate(&measured.ours),
+        rate(&measured.peer),
+        format!("{:.2} of its throughput", measured.throughput),
+        "",
+    );
+    Ok(())
+}
+
+/// Emits all events to a `file` sink beside these, and waits until that one has them.
+fn good(plugins: &Path, misbehaving: &[&str]) -> Result<Cost> {
+    let directory = directory()?;
+    let sink = |name: &&str| {
+        format!(
+            "[[sink]]\nname = '{name}'\nplugin = '{name}'\nstreams = ['usage']\n\
+             timeout = '1s'\nwhen_full = 'drop-oldest'\n"
+        )
+    };
+    let others: String = misbehaving.iter().map(sink).collect();
+    let text = format!("plugin_dirs = ['{}']\n[usage]\nsink = 'file'\n{others}", plugins.display());
+    let config = config(directory.path(), &text)?;
+    let delivered = Arc::new(Delivered::default());
+    let chassis = Chassis::open_hooked(&config, Arc::new(TracingLogger), delivered.clone())?;
+    let recorder = chassis.usage();
+    let events = events();
+    let took = cost(|| {
+        for event in events {
+            recorder.emit_when_room(event)?;
+        }
+        ensure!(delivered.wait_for(EVENTS as u64), "not everything was delivered");
+        Ok(())
+    })?;
+    chassis.close(Duration::ZERO);
+    Ok(took)
+}
+
+/// How many records the sink of the stream has delivered.
+#[derive(Default)]
+struct Delivered(Mutex<u64>, Condvar);
+
+impl Delivered {
+    fn wait_for(&self, records: u64) -> bool {
+        let count = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.1.wait_timeout_while(count, CLOSE, |count| *count < records);
+        waited.is_ok_and(|(_, waited)| !waited.timed_out())
+    }
+}
+
+impl Hooks for Delivered {
+    fn settled(&self, sink: &str, _: Stream, fate: Fate, records: u64) {
+        if sink == "usage" && fate == Fate::Delivered {
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) += records;
+            self.1.notify_all();
+        }
+    }
 }
 
 fn events() -> Vec<UsageEvent> {

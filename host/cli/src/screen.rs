@@ -6,7 +6,7 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use serde_json::{Map, json};
+use serde_json::{Map, Value, json};
 use wasink::Status;
 use wasink::config::{LogConfig, LogFormat, LogLevel};
 use wasink::logger::{Level, Line, Logger};
@@ -143,13 +143,16 @@ fn text(line: &Line<'_>) -> String {
     }
     text.push_str(&show::printable(line.message));
     for (key, value) in line.fields {
-        let value = value.to_string();
-        let plain = !value.is_empty() && !value.contains([' ', '"', '=']);
-        let value = if plain { value } else { json!(value).to_string() };
-        text.push_str(&format!(" {}={}", show::printable(key), show::printable(&value)));
+        text.push_str(&format!(" {}={}", word(key), word(&value.to_string())));
     }
     text.push('\n');
     text
+}
+
+/// A name or a value as one word: in quotes where it could be taken for more.
+fn word(text: &str) -> String {
+    let plain = !text.is_empty() && !text.contains([' ', '"', '=']);
+    show::printable(&if plain { text.to_owned() } else { json!(text).to_string() })
 }
 
 /// A line for programs: time, level, message, the sink, then the fields.
@@ -165,7 +168,5 @@ fn json_line(line: &Line<'_>) -> String {
         // What the chassis itself says of a line is not a field's to change.
         object.entry(key.clone()).or_insert_with(|| json!(value));
     }
-    let mut text = serde_json::Value::Object(object).to_string();
-    text.push('\n');
-    text
+    show::json_line(&Value::Object(object))
 }

@@ -32,10 +32,18 @@ pub(crate) fn lines(count: u64) -> String {
 /// Below so many lines, most of the time is the start and the end.
 const WORTH_A_RATE: u64 = 1000;
 
+/// Whether a terminal acts on it: a control character, or one that ends a line or turns the order of
+/// what is around it.
+fn is_acted_on(c: char) -> bool {
+    let turns = ['\u{61c}', '\u{200e}', '\u{200f}'];
+    let ranges = ['\u{2028}'..='\u{202e}', '\u{2066}'..='\u{2069}'];
+    c.is_control() || turns.contains(&c) || ranges.iter().any(|range| range.contains(&c))
+}
+
 /// Text from elsewhere, with nothing in it that a terminal would act on.
 pub(crate) fn printable(text: &str) -> String {
     let escaped = |c: char| {
-        if c.is_control() { c.escape_default().to_string() } else { c.to_string() }
+        if is_acted_on(c) { c.escape_default().to_string() } else { c.to_string() }
     };
     text.chars().map(escaped).collect()
 }
@@ -53,7 +61,7 @@ pub(crate) fn json_line(value: &Value) -> String {
 
 fn escape(json: &str) -> String {
     let escaped = |c: char| match c {
-        c if c.is_control() && c != '\n' => format!("\\u{:04x}", u32::from(c)),
+        c if is_acted_on(c) && c != '\n' => format!("\\u{:04x}", u32::from(c)),
         c => c.to_string(),
     };
     json.chars().map(escaped).collect()
@@ -251,7 +259,7 @@ pub(crate) fn plugin_report(report: &PluginReport, sinks: &[(&SinkConfig, Vec<As
     }
     let schema = report.description.as_ref().and_then(|about| about.settings_schema.as_ref());
     match schema {
-        Some(schema) => text.push_str(&format!("settings schema\n{schema:#}\n")),
+        Some(schema) => text.push_str(&format!("settings schema\n{}\n", json(schema))),
         None => line("settings schema", "none"),
     }
     text
@@ -292,14 +300,15 @@ fn need(need: &Need) -> String {
 mod tests {
     use serde_json::{Value, json};
 
-    use super::{json as pretty, json_line};
+    use super::{is_acted_on, json as pretty, json_line};
 
     #[test]
     fn json_has_no_control_characters_and_is_the_same_value() {
-        let value = json!({ "a\u{9b}": ["\u{1b}[2J\u{7f}\u{85}\n", 1, "ünïcode"] });
+        let value =
+            json!({ "a\u{9b}": ["\u{1b}[2J\u{7f}\u{85}\n", 1, "ünïcode", "\u{202e}x\u{2028}"] });
         assert_eq!(json_line(&value).lines().count(), 1);
         let text = pretty(&value);
-        assert!(!text.contains(|c: char| c.is_control() && c != '\n'), "{text:?}");
+        assert!(!text.contains(|c: char| is_acted_on(c) && c != '\n'), "{text:?}");
         assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), value);
     }
 }

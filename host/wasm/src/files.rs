@@ -202,8 +202,9 @@ async fn open_at(
     if open_flags.contains(OpenFlags::CREATE) && !open_flags.contains(OpenFlags::DIRECTORY) {
         let made = create_file(state, &directory, &path);
         match made {
-            // It is ours now, so there is nothing left to exclude.
-            Ok(()) => open_flags &= !OpenFlags::EXCLUSIVE,
+            // It is ours now, so there is nothing left to make or to exclude. Left in, it would
+            // let a guest write that has opened a file to be read.
+            Ok(()) => open_flags &= !(OpenFlags::CREATE | OpenFlags::EXCLUSIVE),
             Err(Creation::Refused(error)) => return Err(error),
             Err(Creation::Taken) if open_flags.contains(OpenFlags::EXCLUSIVE) => {
                 return Err(ErrorCode::Exist.into());

@@ -133,7 +133,7 @@ fn limit_of(error: &wasmtime::Error, root: &str) -> Option<Limit> {
     // Those have no type of their own.
     let texts = [
         ("fuel allocated for hostcalls", Limit::HostCall),
-        ("handle", Limit::Handles),
+        ("store handle limit exceeded", Limit::Handles),
         ("resource limit exceeded", Limit::Instances),
     ];
     texts.into_iter().find(|(text, _)| root.contains(text)).map(|(_, limit)| limit)

@@ -65,7 +65,7 @@ pub(super) fn run(config: &Config, as_json: bool) -> Result<Exit, Failure> {
         );
     }
     if as_json {
-        out::print(&format!("{:#}", json!({ "streams": streams })))?;
+        out::print(&show::json(&json!({ "streams": streams })))?;
     } else if whole {
         out::print("everything adds up\n")?;
     }

@@ -19,7 +19,7 @@ pub(super) fn run(config: Result<Config, Failure>, json: bool) -> Result<Exit, F
     match checked {
         Ok(config) if json => {
             let sinks: Vec<_> = config.sinks.iter().map(show::sink_json).collect();
-            out::print(&json!({ "ok": true, "sinks": sinks }).to_string())?;
+            out::print(&show::json_line(&json!({ "ok": true, "sinks": sinks })))?;
             Ok(Exit::Success)
         }
         Ok(config) => {
@@ -30,7 +30,7 @@ pub(super) fn run(config: Result<Config, Failure>, json: bool) -> Result<Exit, F
         Err(failure) if json => {
             let text = failure.to_string();
             let errors: Vec<_> = text.lines().collect();
-            out::print(&json!({ "ok": false, "errors": errors }).to_string())?;
+            out::print(&show::json_line(&json!({ "ok": false, "errors": errors })))?;
             Ok(failure.exit)
         }
         Err(failure) => Err(failure),

@@ -5,6 +5,7 @@ use wasink::config::{Config, schema};
 use crate::exit::{Exit, Failure};
 use crate::flags::Global;
 use crate::out;
+use crate::show;
 
 pub(super) fn run(global: &Global, print_schema: bool, json: bool) -> Result<Exit, Failure> {
     if print_schema {
@@ -12,7 +13,7 @@ pub(super) fn run(global: &Global, print_schema: bool, json: bool) -> Result<Exi
         return Ok(Exit::Success);
     }
     let config = Config::load(&global.sources())?;
-    let text = if json { format!("{:#}", config.explain_json()) } else { config.explain_toml() };
+    let text = if json { show::json(&config.explain_json()) } else { config.explain_toml() };
     out::print(&text)?;
     Ok(Exit::Success)
 }

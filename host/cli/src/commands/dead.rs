@@ -116,7 +116,7 @@ fn print_json(found: &[Letters]) -> Result<Exit, Failure> {
         .iter()
         .flat_map(|Letters { sink, letters, .. }| letters.iter().map(|known| letter(sink, known)))
         .collect();
-    out::print(&format!("{:#}", json!({ "dead": all })))?;
+    out::print(&show::json(&json!({ "dead": all })))?;
     Ok(Exit::Success)
 }
 
@@ -203,7 +203,7 @@ fn replay(config: &Config, filter: &DeadFilter, as_json: bool) -> Result<Exit, F
         }
     }
     if as_json {
-        out::print(&format!("{:#}", json!({ "delivered": resolved, "refused": refused })))?;
+        out::print(&show::json(&json!({ "delivered": resolved, "refused": refused })))?;
     } else {
         let (resolved, refused) = (show::number(resolved), show::number(refused.len() as u64));
         out::print(&format!("{resolved} delivered, {refused} refused again\n"))?;
@@ -246,7 +246,7 @@ fn purge(config: &Config, filter: &DeadFilter, as_json: bool) -> Result<Exit, Fa
         }
     }
     if as_json {
-        out::print(&format!("{:#}", json!({ "purged": purged })))?;
+        out::print(&show::json(&json!({ "purged": purged })))?;
     } else {
         out::print(&format!("{} purged\n", show::number(purged)))?;
     }

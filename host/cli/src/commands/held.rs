@@ -10,6 +10,7 @@ use super::journals::{self, Lock};
 use crate::exit::{Exit, Failure};
 use crate::flags::Held;
 use crate::out;
+use crate::show;
 use crate::state;
 
 pub(super) fn run(config: &Config, command: &Held) -> Result<Exit, Failure> {
@@ -44,7 +45,7 @@ fn list(config: &Config, as_json: bool) -> Result<Exit, Failure> {
         }
     }
     if as_json {
-        out::print(&format!("{:#}", json!({ "held": held })))?;
+        out::print(&show::json(&json!({ "held": held })))?;
     } else if held.is_empty() {
         out::print("nothing is in doubt\n")?;
     }

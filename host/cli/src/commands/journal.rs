@@ -52,7 +52,7 @@ fn inspect(config: &Config, only: Option<StreamName>) -> Result<Inspected, Failu
 fn as_json(inspected: &Inspected) -> String {
     let streams: serde_json::Map<_, _> =
         inspected.iter().map(|(stream, report)| (stream.to_string(), json!(report))).collect();
-    format!("{:#}", json!({ "streams": streams }))
+    show::json(&json!({ "streams": streams }))
 }
 
 fn texts(inspected: &Inspected) -> String {
@@ -147,7 +147,7 @@ fn verify(config: &Config, only: Option<StreamName>, as_json: bool) -> Result<Ex
     let problems: Vec<_> =
         inspected.iter().flat_map(|(stream, found)| problems(*stream, found)).collect();
     if as_json {
-        out::print(&format!("{:#}", json!({ "problems": problems })))?;
+        out::print(&show::json(&json!({ "problems": problems })))?;
     } else {
         for (stream, found) in &inspected {
             let records: u64 = found.segments.iter().map(|segment| segment.records).sum();
@@ -212,7 +212,7 @@ fn repair(config: &Config, only: Option<StreamName>, as_json: bool) -> Result<Ex
         receipts.insert(stream.to_string(), json!(receipt));
     }
     if as_json {
-        out::print(&format!("{:#}", json!({ "streams": receipts })))?;
+        out::print(&show::json(&json!({ "streams": receipts })))?;
     }
     Ok(Exit::Success)
 }

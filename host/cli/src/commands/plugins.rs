@@ -43,7 +43,7 @@ pub(super) fn run(config: &Config, command: &Plugins) -> Result<Exit, Failure> {
                 };
                 let plugins: Vec<_> =
                     reports.iter().map(|(report, file)| object(report, file)).collect();
-                out::print(&format!("{:#}", json!({ "plugins": plugins, "oddities": oddities })))?;
+                out::print(&show::json(&json!({ "plugins": plugins, "oddities": oddities })))?;
             } else {
                 out::print(&show::plugin_table(&reports, in_charge.as_ref()))?;
                 for oddity in oddities {
@@ -67,7 +67,7 @@ pub(super) fn run(config: &Config, command: &Plugins) -> Result<Exit, Failure> {
                 if let Some(object) = object.as_object_mut() {
                     object.insert("sinks".to_owned(), sinks.iter().map(asked).collect());
                 }
-                format!("{object:#}")
+                show::json(&object)
             } else {
                 let sinks: Vec<_> = sinks.iter().map(|sink| (*sink, asked(asks, sink))).collect();
                 show::plugin_report(&report, &sinks)

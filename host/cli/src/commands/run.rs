@@ -97,7 +97,7 @@ pub(super) fn run(mut config: Config, flags: &Run) -> Result<Exit, Failure> {
         sinks: &config.sinks,
     };
     if flags.json {
-        out::print(&format!("{:#}", summary.json(exit)))?;
+        out::print(&show::json(&summary.json(exit)))?;
     } else if !flags.quiet {
         out::tell(&summary.text());
     }

@@ -57,7 +57,7 @@ pub(super) fn run(config: &Config, sources: Sources, flags: &Serve) -> Result<Ex
     let kept = status.pending();
     if flags.json {
         let summary = json!({ "kept": kept, "unanswered": unanswered, "status": status });
-        out::print(&format!("{summary:#}"))?;
+        out::print(&show::json(&summary))?;
     } else {
         status.sinks.iter().for_each(|sink| out::tell(&format!("{}\n", show::sink_progress(sink))));
         if kept > 0 {

@@ -1,0 +1,40 @@
+//! Says of one record that it was rejected and that the receiver has had it. It is no answer.
+
+use wasink_guest::bindings::sink::exports::wasink::plugin::{about, sink};
+use wasink_guest::bindings::sink::wasink::plugin::lifecycle::{Context, Failure};
+
+/// The plugin. It speaks the contract itself, since the SDK has no words for what it does.
+#[derive(Debug)]
+pub struct Misbehaving;
+
+impl about::Guest for Misbehaving {
+    fn describe() -> about::Description {
+        about::Description::new(env!("CARGO_PKG_VERSION"), "says two things of one record")
+            .all_streams()
+    }
+}
+
+impl sink::Guest for Misbehaving {
+    fn open(_: Context) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn write(_: &sink::Batch) -> Result<Vec<sink::Exception>, Failure> {
+        let rejected = sink::Outcome::Rejected("one of two".to_owned());
+        Ok(vec![
+            sink::Exception { index: 0, outcome: rejected },
+            sink::Exception { index: 0, outcome: sink::Outcome::Duplicate },
+        ])
+    }
+
+    fn flush() -> Result<(), Failure> {
+        Ok(())
+    }
+
+    fn close() -> Result<(), String> {
+        Ok(())
+    }
+}
+
+#[cfg(target_family = "wasm")]
+wasink_guest::bindings::sink::export!(Misbehaving with_types_in wasink_guest::bindings::sink);

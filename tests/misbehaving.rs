@@ -1,0 +1,22 @@
+//! The misbehaving plugins, all of them together: on one stream, beside a sink that works.
+
+#![cfg(all(unix, feature = "cli"))]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test ends where it fails"
+)]
+
+mod support;
+
+#[path = "misbehaving/functions.rs"]
+mod functions;
+#[path = "misbehaving/terminal.rs"]
+mod terminal;
+#[path = "misbehaving/together.rs"]
+mod together;
+#[path = "misbehaving/watch.rs"]
+mod watch;
+#[path = "misbehaving/zoo.rs"]
+mod zoo;
