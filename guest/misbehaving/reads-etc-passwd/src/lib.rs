@@ -31,7 +31,7 @@ impl Sink for Misbehaving {
             "/proc/self/mem",
             "/proc/self/fd/0",
             "/dev/mem",
-            "/root/.ssh/id_ed25519",
+            "/etc/ssh/ssh_host_rsa_key",
             "/",
             ".",
             "..",
