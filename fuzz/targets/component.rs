@@ -10,6 +10,7 @@ use std::time::Duration;
 use libfuzzer_sys::fuzz_target;
 use tempfile::TempDir;
 use wasink_chassis::config::PluginName;
+use wasink_chassis::limits::LimitCounts;
 use wasink_chassis::logger::TracingLogger;
 use wasink_chassis::plugin::{CallError, Grants, OpenRequest, Plugins as _};
 use wasink_journal::Batch;
@@ -26,6 +27,7 @@ struct Bench {
     name: PluginName,
     file: PathBuf,
     batch: Arc<Batch>,
+    limits: Limits,
     _directory: TempDir,
 }
 
@@ -50,6 +52,7 @@ fn bench() -> &'static Bench {
             name: PluginName::new("x").unwrap(),
             file: directory.path().join("x.wasm"),
             batch: Arc::new(batch),
+            limits,
             _directory: directory,
         }
     })
@@ -73,6 +76,8 @@ fn target(input: &[u8]) {
         settings: "{}".to_owned(),
         timeout: CALL,
         grants: Grants::default(),
+        limits: bench.limits,
+        reached: LimitCounts::default(),
         logger: Arc::new(TracingLogger),
     };
     let mut sink = match bench.plugins.open(request) {

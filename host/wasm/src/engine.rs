@@ -13,7 +13,7 @@ use wasmtime::{Cache, CacheConfig, Config, EngineWeak};
 use crate::error::EngineError;
 
 /// How often a guest that computes is made to yield, so that its deadline can be looked at.
-pub(crate) const TICK: Duration = Duration::from_millis(10);
+const TICK: Duration = Duration::from_millis(10);
 
 /// How long the clock goes on without a call before it stops. Starting it again costs a call a
 /// wake-up, so it outlives the pauses of a busy sink.

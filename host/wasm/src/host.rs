@@ -1,7 +1,6 @@
 //! What the host keeps for one instance, and the functions that it gives to it.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use wasink_chassis::Secret;
 use wasink_chassis::limits::{LimitCounts, Limits};
@@ -76,8 +75,6 @@ pub(crate) struct HostState {
     pub(crate) secrets: Vec<Secret>,
     pub(crate) words: Words,
     pub(crate) tail: Tail,
-    /// When the guest was last seen computing.
-    pub(crate) last_yield: Option<Instant>,
 }
 
 impl HostState {
@@ -134,7 +131,6 @@ impl HostState {
             secrets: grants.secrets.clone(),
             words: words.clone(),
             tail,
-            last_yield: None,
         }
     }
 

@@ -1,9 +1,10 @@
 //! An instance at work: one store, one caller, a deadline on every call.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 use wasink_chassis::limits::{Limit, Limits};
@@ -22,7 +23,7 @@ use crate::bindings::SinkPlugin as Guest;
 use crate::bindings::wasink::plugin::lifecycle::Context;
 use crate::compile::{Loaded, chain};
 use crate::convert;
-use crate::engine::{Engine, TICK};
+use crate::engine::Engine;
 use crate::host::{HostState, Surroundings};
 use crate::net::Resolve;
 
@@ -42,6 +43,9 @@ struct Caller {
     loaded: Arc<Loaded>,
     timeout: Duration,
     stop: Arc<Stop>,
+    /// Whether the guest was made to yield when it was looked at last: it computes then, and waits for
+    /// nothing.
+    yielded: Arc<AtomicBool>,
 }
 
 /// Why a call has no answer, before words are put to it.
@@ -59,6 +63,11 @@ impl Caller {
             return Err(Ended::Interrupted);
         }
         let _running = self.engine.start_call();
+        let mut call = pin!(call);
+        let call = poll_fn(|context| {
+            self.yielded.store(false, Ordering::Relaxed);
+            call.as_mut().poll(context)
+        });
         self.engine.block_on(async {
             tokio::select! {
                 biased;
@@ -76,8 +85,7 @@ impl Caller {
             Ended::Interrupted => PluginError::Interrupted { plugin, call },
             Ended::TimedOut => {
                 state.words.reached(if call == DESCRIBE { Limit::Describe } else { Limit::Call });
-                let recently = |at: Instant| at.elapsed() < 10 * TICK;
-                let computing = state.last_yield.is_some_and(recently);
+                let computing = self.yielded.load(Ordering::Relaxed);
                 let last_words = state.tail.last_words();
                 PluginError::TimedOut { plugin, call, after: self.timeout, computing, last_words }
             }
@@ -98,8 +106,9 @@ impl Caller {
         // only lent for a call counts as well.
         store.set_max_component_handles(limits.handles.saturating_mul(4));
         store.set_hostcall_fuel(limits.host_call_bytes);
-        store.epoch_deadline_callback(|mut store| {
-            store.data_mut().last_yield = Some(Instant::now());
+        let yielded = self.yielded.clone();
+        store.epoch_deadline_callback(move |_| {
+            yielded.store(true, Ordering::Relaxed);
             Ok(UpdateDeadline::Yield(1))
         });
         store
@@ -154,6 +163,7 @@ pub(crate) fn describe(
         loaded: loaded.clone(),
         timeout: around.limits.describe_time,
         stop: Arc::default(),
+        yielded: Arc::default(),
     };
     let mut store = caller.store(HostState::describing(around), &around.limits);
     store.set_epoch_deadline(1);
@@ -237,6 +247,7 @@ impl Instance {
             loaded,
             timeout: request.timeout,
             stop: Arc::default(),
+            yielded: Arc::default(),
         };
         let mut instance = Self { caller, description, request, around, live: None };
         instance.live = Some(instance.make()?);
