@@ -2,6 +2,9 @@
 
 #![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test ends where it fails")]
 
+#[path = "contract/seeds.rs"]
+mod seeds;
+
 use std::path::{Path, PathBuf};
 
 use wit_component::WitPrinter;
