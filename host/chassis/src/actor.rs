@@ -137,6 +137,12 @@ impl Books for Lanes {
         lane.reader.doubt(batch.position()..batch.end(), since.unix_nanos())
     }
 
+    fn not_taken(&mut self, lane: usize, batch: &Batch) {
+        let Some(lane) = self.lanes.get_mut(lane) else { return };
+        // Where the disk does not take it, a restart finds them in doubt, which is the careful side.
+        drop(lane.reader.not_taken(batch.position()..batch.end()));
+    }
+
     fn retried(&mut self, lane: usize) {
         if let Some(lane) = self.lanes.get(lane) {
             add(&lane.retries, 1);

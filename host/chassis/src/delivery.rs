@@ -27,6 +27,7 @@ mod trial;
 
 pub(crate) use exchange::{Charge, Running};
 pub(crate) use probation::{Pace, Probation, Thresholds};
+use trial::Share;
 pub(crate) use trial::{Score, Trial, WHOLE};
 pub use trial::{Tally, TrialKind};
 
@@ -157,6 +158,9 @@ pub(crate) trait Books {
 
     /// These are about to be handed to a receiver that recognises them only for a time.
     fn doubt(&mut self, lane: usize, batch: &Batch, since: Timestamp) -> std::io::Result<()>;
+
+    /// The receiver has said that it has not got these, and nobody has tried them before.
+    fn not_taken(&mut self, lane: usize, batch: &Batch);
 
     /// A call is to be tried again.
     fn retried(&mut self, lane: usize);
@@ -303,6 +307,11 @@ impl Delivery {
                 self.work.push_front(item);
                 return self.hold(reason, patience);
             }
+            // Before it counts as handed over: where no instance opens, it was not.
+            if let Err(error) = self.revive() {
+                self.failed(item, error, books)?;
+                continue;
+            }
             if let Err(error) = self.prepare(&mut item, books) {
                 let reason = format!("the journal can't be written: {error}");
                 self.work.push_front(item);
@@ -337,7 +346,15 @@ impl Delivery {
     /// Lets a version on trial deliver, where that is its share; whether it has.
     fn canary_takes(&mut self, item: &mut Item, books: &mut dyn Books) -> bool {
         let Some(trial) = &mut self.trial else { return false };
-        let Some(exceptions) = trial.deliver(&item.batch) else { return false };
+        let exceptions = match trial.deliver(&item.batch) {
+            Share::Delivered(exceptions) => exceptions,
+            Share::None => return false,
+            Share::Unknown => {
+                // Whatever the version in charge will say, the receiver may have them.
+                item.earlier = item.doubt;
+                return false;
+            }
+        };
         let version = trial.charge().plugin.version();
         let present = self.charge.plugin.version();
         books.attribute(&version);
@@ -362,6 +379,9 @@ impl Delivery {
             CallError::Failed(Failure::Retry(hint)) => {
                 // It says nothing about what an earlier call may have brought about.
                 item.doubt = item.earlier;
+                if item.doubt.is_none() && self.about.dedup_window.is_some() {
+                    books.not_taken(item.lane, &item.batch);
+                }
                 self.again(vec![item], "the plugin asks to try again", hint, books);
             }
             CallError::Failed(Failure::InDoubt(hint)) => {

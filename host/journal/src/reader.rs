@@ -260,6 +260,17 @@ impl Reader {
         lane.doubt(doubt, self.log.reserve())
     }
 
+    /// Takes back what [`doubt`](Self::doubt) has taken note of, where no others than these are in
+    /// doubt: the receiver says that it has not got them. Not synced: what a crash brings back is the
+    /// doubt.
+    ///
+    /// # Errors
+    ///
+    /// What the file system says.
+    pub fn not_taken(&mut self, range: Range<u64>) -> io::Result<()> {
+        lock(&self.lane).not_taken(&range, self.log.reserve())
+    }
+
     /// Since when it is not known whether the receiver has some of the batch's records, in nanoseconds
     /// since 1970, where that is so.
     pub fn doubtful(&self, batch: &Batch) -> Option<i64> {

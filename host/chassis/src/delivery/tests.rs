@@ -273,6 +273,8 @@ struct Counts {
     fates: BTreeMap<u64, Fate>,
     dead: Vec<DeadLetter>,
     retries: usize,
+    /// What a restart would find in doubt.
+    doubt: Option<Range<u64>>,
 }
 
 impl Counts {
@@ -298,7 +300,12 @@ impl Books for Counts {
         self.dead.extend(dead);
     }
 
-    fn doubt(&mut self, _: usize, _: &Batch, _: Timestamp) -> std::io::Result<()> {
+    fn not_taken(&mut self, _: usize, batch: &Batch) {
+        assert_eq!(self.doubt.take(), Some(batch.position()..batch.end()));
+    }
+
+    fn doubt(&mut self, _: usize, batch: &Batch, _: Timestamp) -> std::io::Result<()> {
+        self.doubt = Some(batch.position()..batch.end());
         Ok(())
     }
 
@@ -586,6 +593,44 @@ fn only_what_a_receiver_may_have_is_held() {
         let said = format!("{answers:?}");
         assert_eq!(is_held_after(answers), held, "{said}");
     }
+}
+
+#[test]
+fn what_the_receiver_has_not_got_is_not_in_doubt_after_a_restart_either() {
+    let one = |outcome| Ok(vec![exception(1, outcome)]);
+    for (answer, in_doubt) in [
+        (Err(Failure::Retry(None).into()), false),
+        (Err(Failure::InDoubt(None).into()), true),
+        (Err(trap().into()), true),
+        (one(Outcome::InDoubt(None)), true),
+    ] {
+        let said = format!("{answer:?}");
+        let mut fake = answers(vec![answer]);
+        fake.dedup_window = Some(Duration::from_secs(60));
+        let state = Arc::new(StateCell::new(SinkState::Working));
+        let mut delivery = delivery(fake, &state, Arc::new(Lines::default()), true);
+        let mut patience = Hurry { most: Some(0), ..Hurry::default() };
+        let mut books = Counts::default();
+        assert!(delivery.deliver(0, batch(7, 2), None, &mut books, &mut patience).is_err());
+        assert_eq!(books.doubt.is_some(), in_doubt, "{said}");
+    }
+}
+
+#[test]
+fn what_was_never_handed_over_is_not_held_however_long_no_instance_opens() {
+    let mut fake = answers(Vec::new());
+    fake.dedup_window = Some(Duration::from_nanos(1));
+    fake.reopen = Box::new(|| Err(trap()));
+    let state = Arc::new(StateCell::new(SinkState::Working));
+    let mut delivery = delivery(fake, &state, Arc::new(Lines::default()), true);
+    delivery.clock = Arc::new(Ticking::default());
+    // It costs the instance, and there is not another one.
+    assert!(delivery.captured().is_err());
+    let mut patience = Hurry { most: Some(8), ..Hurry::default() };
+    let mut books = Counts::default();
+    assert!(delivery.deliver(0, batch(7, 2), None, &mut books, &mut patience).is_err());
+    assert!(!matches!(state.get(), SinkState::Held { .. }), "{:?}", state.get());
+    assert_eq!(books.doubt, None);
 }
 
 #[test]

@@ -161,12 +161,12 @@ impl Trial {
         }
     }
 
-    /// Gives a canary its share. `None` where this is no part of it, or it did not do what it was
-    /// asked: then it is for the version in charge.
-    pub(super) fn deliver(&mut self, batch: &Arc<Batch>) -> Option<Vec<Exception>> {
-        let Runner::Canary { share, plugin, gone } = &mut self.runner else { return None };
+    /// Gives a canary its share. Where that is no part of it, or it did not do what it was asked, it is
+    /// for the version in charge.
+    pub(super) fn deliver(&mut self, batch: &Arc<Batch>) -> Share {
+        let Runner::Canary { share, plugin, gone } = &mut self.runner else { return Share::None };
         if !falls_within(batch, *share) {
-            return None;
+            return Share::None;
         }
         let answer = attempt(&self.charge, plugin, gone, batch);
         match answer {
@@ -178,15 +178,26 @@ impl Trial {
                     tally.records += batch.len() as u64;
                     tally.rejected += rejected;
                 });
-                Some(exceptions)
+                Share::Delivered(exceptions)
             }
-            Err(CallError::Failed(Failure::Retry(_) | Failure::InDoubt(_))) => None,
+            Err(CallError::Failed(Failure::Retry(_))) => Share::None,
+            Err(CallError::Failed(Failure::InDoubt(_))) => Share::Unknown,
             Err(error) => {
                 self.score.stopped(&error);
-                None
+                Share::Unknown
             }
         }
     }
+}
+
+/// What a canary did with a batch.
+pub(super) enum Share {
+    /// Nothing that a receiver knows of.
+    None,
+    /// Nobody knows what.
+    Unknown,
+    /// It has an answer.
+    Delivered(Vec<Exception>),
 }
 
 impl Drop for Trial {

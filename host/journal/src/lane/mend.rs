@@ -83,6 +83,22 @@ impl Lane {
         self.write(&Entry::Change(change), reserve)
     }
 
+    /// The receiver has not got these: where no others are in doubt, nothing is.
+    pub(crate) fn not_taken(&mut self, range: &Range<u64>, reserve: &Reserve) -> io::Result<()> {
+        let within = |doubt: Doubt| range.start <= doubt.from && doubt.to <= range.end;
+        if !self.state.doubt.is_some_and(within) {
+            return Ok(());
+        }
+        self.forget_doubt(reserve)
+    }
+
+    fn forget_doubt(&mut self, reserve: &Reserve) -> io::Result<()> {
+        let cursor = self.state.cursor;
+        self.state.doubt = None;
+        let nothing = Doubt { from: cursor, to: cursor, since: 0 };
+        self.write(&Entry::Doubt(nothing), reserve)
+    }
+
     /// Settles what is in doubt, durably: `None` to hand it over again, or what has become of it.
     /// Returns the positions; `None` where nothing is in doubt.
     pub(crate) fn end_doubt(
@@ -95,12 +111,7 @@ impl Lane {
         let range = doubt.from..doubt.to;
         match fate {
             Some(fate) => self.settle(&[(range.clone(), fate)], &[], whose, reserve)?,
-            None => {
-                let cursor = self.state.cursor;
-                self.state.doubt = None;
-                let nothing = Doubt { from: cursor, to: cursor, since: 0 };
-                self.write(&Entry::Doubt(nothing), reserve)?;
-            }
+            None => self.forget_doubt(reserve)?,
         }
         self.sync(reserve)?;
         Ok(Some(range))
