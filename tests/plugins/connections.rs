@@ -150,13 +150,13 @@ fn proxy(to: SocketAddr) -> (SocketAddr, Arc<Mutex<Vec<String>>>) {
 fn with_a_proxy_it_is_the_proxy_that_is_connected_to() {
     let (address, _) = serve(answer);
     let (proxy, asked) = proxy(address);
-    // No name that this machine could look up.
-    let origin = "http://far.example:8080";
+    // No name that this machine could look up, and the usual port.
+    let origin = "http://far.example";
     let grants = format!("http = [{{ origin = '{origin}', proxy = 'http://{proxy}' }}]");
     let mut errand = Errand::new(&request_to(&format!("{origin}/through")), &grants);
     assert_eq!(errand.run(), "200 /through");
     assert_eq!(errand.run(), "200 /through");
-    assert_eq!(*asked.lock().unwrap(), ["CONNECT far.example:8080 HTTP/1.1"]);
+    assert_eq!(*asked.lock().unwrap(), ["CONNECT far.example:80 HTTP/1.1"]);
 }
 
 #[test]

@@ -43,7 +43,7 @@ pub struct Limits {
     pub log_rate: usize,
     /// Most bytes in the data directory. Default: 64 GiB.
     pub directory_bytes: u64,
-    /// Most HTTP requests under way at a time. Default: 16.
+    /// Most HTTP requests that may wait for their answers at a time. Default: 16.
     pub http_requests: usize,
     /// Most bytes of a request's headers and of an answer's, each. Default: 64 KiB.
     pub http_header_bytes: usize,

@@ -17,6 +17,9 @@ use crate::config::{SecretConfig, SecretSource};
 /// The longest secret, in bytes: the largest of them are files with several certificates.
 const LONGEST: usize = 64 << 10;
 
+/// How often it is looked whether a program has ended.
+const LOOK: Duration = Duration::from_millis(5);
+
 /// How long a program may take to write a secret.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -110,6 +113,10 @@ impl SecretText {
 
 fn of_file(path: &Path) -> Result<SecretText, String> {
     let shown = path.display();
+    // Asked before it is opened: opening a named pipe would wait for somebody to write into it.
+    if std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
+        return Err(format!("`{shown}` is not a file"));
+    }
     let file = File::open(path).map_err(|error| format!("file `{shown}`: {error}"))?;
     let metadata = file.metadata().map_err(|error| format!("file `{shown}`: {error}"))?;
     if !metadata.is_file() {
@@ -153,6 +160,7 @@ fn of_command(command: &[String]) -> Result<SecretText, String> {
     let (sender, receiver) = sync_channel(1);
     let reader = thread::Builder::new().name("wasink-secret".to_owned());
     let started = reader.spawn(move || drop(sender.send(read(output))));
+    let until = Instant::now() + PATIENCE;
     let bytes = match started {
         Ok(_) => receiver.recv_timeout(PATIENCE).map_err(|_| {
             let seconds = PATIENCE.as_secs();
@@ -160,10 +168,15 @@ fn of_command(command: &[String]) -> Result<SecretText, String> {
         }),
         Err(error) => Err(failed(error.to_string())),
     };
-    if !matches!(bytes, Ok(Ok(_))) {
-        // It may have ended by itself.
-        drop(child.kill());
+    // Who has nothing more to write has to end as well.
+    while matches!(bytes, Ok(Ok(_)))
+        && Instant::now() < until
+        && matches!(child.try_wait(), Ok(None))
+    {
+        thread::sleep(LOOK);
     }
+    // It may have ended by itself.
+    drop(child.kill());
     let status = child.wait().map_err(|error| failed(error.to_string()))?;
     let bytes = bytes?.map_err(failed)?;
     if !status.success() {

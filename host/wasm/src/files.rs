@@ -18,7 +18,7 @@ use wasmtime_wasi::{FsPerms, OpenMode};
 
 use crate::bindings::wasink::plugin::batches::AppendError;
 use crate::host::HostState;
-use crate::quota::{ENTRY, Metered, Quota};
+use crate::quota::{self, ENTRY, Metered, Quota};
 
 /// Where a plugin sees its data directory.
 const DATA: &str = "/data";
@@ -76,7 +76,12 @@ fn add_growing(types: &mut LinkerInstance<'_, HostState>) -> wasmtime::Result<()
             Box::new(async move {
                 let state: &mut HostState = store.data_mut();
                 let written = async {
-                    take(state, bytes.len() as u64)?;
+                    let length = bytes.len() as u64;
+                    let cost = match state.table.get(&file)? {
+                        Descriptor::File(file) => quota::cost(&file.file, offset, length),
+                        Descriptor::Dir(_) => length,
+                    };
+                    take(state, cost)?;
                     HostDescriptor::write(&mut state.filesystem(), file, bytes, offset).await
                 };
                 Ok((answer(written.await)?,))
@@ -87,8 +92,9 @@ fn add_growing(types: &mut LinkerInstance<'_, HostState>) -> wasmtime::Result<()
         "[method]descriptor.write-via-stream",
         |mut store, (file, offset): (Resource<Descriptor>, u64)| {
             let state: &mut HostState = store.data_mut();
+            let at = place(state, &file, offset)?;
             let stream = HostDescriptor::write_via_stream(&mut state.filesystem(), file, offset);
-            Ok((answer(metered(state, stream))?,))
+            Ok((answer(metered(state, stream, at))?,))
         },
     )?;
     types.func_wrap(
@@ -96,7 +102,7 @@ fn add_growing(types: &mut LinkerInstance<'_, HostState>) -> wasmtime::Result<()
         |mut store, (file,): (Resource<Descriptor>,)| {
             let state: &mut HostState = store.data_mut();
             let stream = HostDescriptor::append_via_stream(&mut state.filesystem(), file);
-            Ok((answer(metered(state, stream))?,))
+            Ok((answer(metered(state, stream, None))?,))
         },
     )?;
     types.func_wrap_async(
@@ -171,15 +177,28 @@ fn code(error: &io::Error) -> ErrorCode {
     }
 }
 
+/// Where a stream that does not append begins.
+fn place(
+    state: &HostState,
+    file: &Resource<Descriptor>,
+    offset: u64,
+) -> wasmtime::Result<Option<(Arc<std::fs::File>, u64)>> {
+    Ok(match state.table.get(file)? {
+        Descriptor::File(file) => Some((file.file.clone(), offset)),
+        Descriptor::Dir(_) => None,
+    })
+}
+
 /// A stream into a file that takes room before it writes.
 fn metered(
     state: &mut HostState,
     stream: Result<Resource<DynOutputStream>, FsError>,
+    at: Option<(Arc<std::fs::File>, u64)>,
 ) -> Result<Resource<DynOutputStream>, FsError> {
     let stream = stream?;
     let Some(DataDirectory { quota, .. }) = state.data.clone() else { return Ok(stream) };
     let inner = state.table.delete(stream)?;
-    let metered: DynOutputStream = Box::new(Metered { inner, quota });
+    let metered: DynOutputStream = Box::new(Metered { inner, quota, at });
     Ok(state.table.push(metered)?)
 }
 
@@ -221,7 +240,6 @@ async fn open_at(
         HostDescriptor::open_at(&mut view, directory, path_flags, path, open_flags, flags).await?;
     if let (Some(DataDirectory { quota, .. }), Descriptor::File(file)) =
         (&state.data, state.table.get(&opened)?)
-        && file.open_mode.contains(OpenMode::WRITE)
     {
         quota.opened(&file.file);
     }

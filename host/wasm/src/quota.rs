@@ -2,6 +2,7 @@
 //! its directory grow asks here first.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -17,6 +18,9 @@ pub(crate) const ENTRY: u64 = 4 << 10;
 
 /// The directory is not counted again before so many times as long as the last count took.
 const REST: u32 = 20;
+
+/// That a directory is full is told once in so long.
+const SILENCE: Duration = Duration::from_secs(60);
 
 /// A data directory and what may be in it.
 pub(crate) struct Quota {
@@ -34,9 +38,9 @@ struct Usage {
     /// At least what is there: what was counted, and all that was written since.
     bytes: u64,
     counted: Option<(Instant, Duration)>,
-    /// Files that were opened to be written: one that has no name any more still takes room.
+    /// Files that were opened.
     open: Vec<Weak<std::fs::File>>,
-    told: bool,
+    told: Option<Instant>,
 }
 
 impl Quota {
@@ -63,7 +67,8 @@ impl Quota {
             return Ok(());
         }
         self.reached.reached(Limit::Directory);
-        if !std::mem::replace(&mut usage.told, true) {
+        if usage.told.is_none_or(|at| at.elapsed() > SILENCE) {
+            usage.told = Some(Instant::now());
             drop(usage);
             self.logger.log(&Line {
                 level: Level::Error,
@@ -78,7 +83,7 @@ impl Quota {
         Err(io::ErrorKind::QuotaExceeded.into())
     }
 
-    /// Takes notice of a file that is open to be written.
+    /// Takes notice of a file that is open: once it has no name, it still takes room.
     pub(crate) fn opened(&self, file: &Arc<std::fs::File>) {
         let mut usage = self.usage.lock().unwrap_or_else(PoisonError::into_inner);
         usage.open.retain(|file| file.strong_count() > 0);
@@ -95,15 +100,21 @@ impl Usage {
     fn count(&mut self, directory: &Dir) -> io::Result<()> {
         let begun = Instant::now();
         let mut bytes = 0_u64;
-        let mut folders = vec![directory.try_clone()?];
+        // By their paths, and one open at a time: there may be more of them than descriptors. One that
+        // can't be looked into makes the count fail, and with it the write.
+        let mut folders = vec![PathBuf::from(".")];
         while let Some(folder) = folders.pop() {
-            for entry in folder.entries()? {
-                let entry = entry?;
+            let entries = match directory.read_dir(&folder) {
                 // What goes while it is counted takes no room.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                entries => entries?,
+            };
+            for entry in entries {
+                let entry = entry?;
                 let Ok(metadata) = entry.metadata() else { continue };
                 bytes = bytes.saturating_add(ENTRY);
                 if metadata.is_dir() {
-                    folders.extend(entry.open_dir().ok());
+                    folders.push(folder.join(entry.file_name()));
                 } else {
                     bytes = bytes.saturating_add(metadata.len());
                 }
@@ -113,7 +124,6 @@ impl Usage {
             bytes = bytes.saturating_add(nameless(&file));
         }
         self.bytes = bytes;
-        self.told = false;
         self.counted = Some((Instant::now(), begun.elapsed()));
         Ok(())
     }
@@ -129,16 +139,34 @@ fn nameless(file: &std::fs::File) -> u64 {
     metadata.len()
 }
 
+/// What a write costs: its bytes, or more where the file grows by more, since what is skipped over
+/// takes room once somebody writes there.
+pub(crate) fn cost(file: &std::fs::File, offset: u64, length: u64) -> u64 {
+    let now = file.metadata().map_or(0, |metadata| metadata.len());
+    length.max(offset.saturating_add(length).saturating_sub(now))
+}
+
 /// A stream into a file, which asks before it writes.
 pub(crate) struct Metered {
     pub(crate) inner: DynOutputStream,
     pub(crate) quota: Arc<Quota>,
+    /// The file, and where in it is written next; `None` where it is always the end.
+    pub(crate) at: Option<(Arc<std::fs::File>, u64)>,
 }
 
 impl Metered {
-    fn take(&self, bytes: usize) -> StreamResult<()> {
+    fn take(&mut self, bytes: usize) -> StreamResult<()> {
         let full = |error: io::Error| StreamError::LastOperationFailed(error.into());
-        self.quota.take(bytes as u64).map_err(full)
+        let bytes = bytes as u64;
+        let cost = match &mut self.at {
+            Some((file, offset)) => {
+                let cost = cost(file, *offset, bytes);
+                *offset = offset.saturating_add(bytes);
+                cost
+            }
+            None => bytes,
+        };
+        self.quota.take(cost).map_err(full)
     }
 }
 

@@ -3,14 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, Seek as _, SeekFrom, Write as _};
 use std::net::{TcpListener, TcpStream, ToSocketAddrs as _, UdpSocket};
 
 use serde::Deserialize;
-use wasink_guest::http::{Client, Method, Request};
+use wasink_guest::http::{Client, Request};
 use wasink_guest::prelude::*;
 use wasink_guest::wasip2::http::outgoing_handler::handle;
-use wasink_guest::wasip2::http::types::{Fields, OutgoingRequest, Scheme};
+use wasink_guest::wasip2::http::types::{Fields, Method, OutgoingRequest, Scheme};
 
 /// What it is told.
 #[derive(Debug, Deserialize)]
@@ -33,6 +33,9 @@ pub enum Settings {
         authority: String,
         /// How many.
         requests: usize,
+        /// Their method; `GET` where it is left out.
+        #[serde(default)]
+        method: Option<String>,
     },
     /// Follows one redirect to wherever it leads.
     Follow {
@@ -98,14 +101,16 @@ type Found = Result<String, Box<dyn std::error::Error>>;
 fn run(settings: &Settings) -> Found {
     match settings {
         Settings::Request { url, headers, body } => {
-            let mut request = Request::new(Method::Post, url.parse()?);
+            let mut request = Request::post(url.parse()?);
             for (name, value) in headers {
                 request = request.header(name, value);
             }
             let answer = Client::default().send(&request.body(body.0.repeat(body.1)))?;
             Ok(format!("{} {}", answer.status, String::from_utf8_lossy(&answer.body)))
         }
-        Settings::AtOnce { authority, requests } => at_once(authority, *requests),
+        Settings::AtOnce { authority, requests, method } => {
+            at_once(authority, *requests, method.as_deref().unwrap_or("GET"))
+        }
         Settings::Follow { url } => {
             let first = Client::default().send(&Request::post(url.parse()?))?;
             let next = first.header("location").unwrap_or_default();
@@ -143,11 +148,12 @@ fn run(settings: &Settings) -> Found {
     }
 }
 
-fn at_once(authority: &str, requests: usize) -> Found {
+fn at_once(authority: &str, requests: usize, method: &str) -> Found {
     let send = |_| {
         let headers = [("content-length".to_owned(), b"0".to_vec())];
         let headers = Fields::from_list(&headers).map_err(|error| format!("{error:?}"))?;
         let request = OutgoingRequest::new(headers);
+        request.set_method(&Method::Other(method.to_owned())).map_err(|()| "no method")?;
         request.set_scheme(Some(&Scheme::Http)).map_err(|()| "no scheme")?;
         request.set_authority(Some(authority)).map_err(|()| "no authority")?;
         request.set_path_with_query(Some("/")).map_err(|()| "no path")?;
@@ -157,8 +163,10 @@ fn at_once(authority: &str, requests: usize) -> Found {
     let mut answered = 0;
     for answer in sent {
         answer.subscribe().block();
-        if let Some(Ok(Ok(answer))) = answer.get() {
-            answered += usize::from(answer.status() == 200);
+        match answer.get() {
+            Some(Ok(Ok(answer))) => answered += usize::from(answer.status() == 200),
+            Some(Ok(Err(code))) => return Err(format!("{code:?}").into()),
+            _ => {}
         }
     }
     Ok(format!("{answered} answers"))
@@ -195,6 +203,21 @@ fn fill(by: &str) -> Found {
                 fs::write("/data/f", "x")?;
                 fs::hard_link("/data/f", format!("/data/more/{n}"))
             }
+            // A byte far behind the end: what is between them takes room once somebody writes there.
+            "holes" => {
+                File::options().create(true).write(true).truncate(false).open("/data/f").and_then(
+                    |mut file| {
+                        file.seek(SeekFrom::Start((n + 1) * 4096))?;
+                        file.write_all(b"x")
+                    },
+                )
+            }
+            // Nobody writes to it any more, and it has no name, and still it is there.
+            "read-only" => File::create("/data/f").and_then(|mut file| {
+                file.write_all(&PIECE)?;
+                open.push(File::open("/data/f")?);
+                fs::remove_file("/data/f")
+            }),
             // A file that has no name any more is still there.
             "nameless" => File::create("/data/f").and_then(|mut file| {
                 fs::remove_file("/data/f")?;

@@ -7,14 +7,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep, sleep_until};
 use wasink_chassis::limits::{Limit, LimitCounts};
 use wasmtime_wasi_http::Error;
 
 use super::client::error_of_hyper;
 
-/// The body of an answer, as far as its limits let it come. While it lives, its request is under way.
+/// The body of an answer, as far as its limits let it come.
 pub(super) struct AnswerBody {
     incoming: Incoming,
     left: u64,
@@ -24,7 +23,6 @@ pub(super) struct AnswerBody {
     next: Pin<Box<Sleep>>,
     deadline: Instant,
     reached: LimitCounts,
-    _permit: OwnedSemaphorePermit,
 }
 
 impl AnswerBody {
@@ -34,10 +32,9 @@ impl AnswerBody {
         between: Duration,
         deadline: Instant,
         reached: LimitCounts,
-        permit: OwnedSemaphorePermit,
     ) -> Self {
         let next = Box::pin(sleep_until(deadline.min(Instant::now() + between)));
-        Self { incoming, left: most, most, between, next, deadline, reached, _permit: permit }
+        Self { incoming, left: most, most, between, next, deadline, reached }
     }
 }
 

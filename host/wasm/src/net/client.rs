@@ -15,6 +15,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
 use wasink_chassis::config::HttpGrant;
+use wasink_chassis::limits::Limits;
 use wasmtime_wasi_http::{Error, WasiBody};
 
 use super::connect::{ConnectError, Connector};
@@ -43,13 +44,14 @@ impl Client {
         grant: &HttpGrant,
         resolver: Arc<dyn Resolve>,
         patience: Duration,
-        header_bytes: usize,
+        limits: &Limits,
     ) -> Result<Self, String> {
         let mut builder = Pooled::builder(TokioExecutor::new());
         builder
             .pool_idle_timeout(IDLE)
             .pool_timer(TokioTimer::new())
-            .http1_max_buf_size(header_bytes.max(SMALLEST_BUFFER));
+            .pool_max_idle_per_host(limits.http_requests)
+            .http1_max_buf_size(limits.http_header_bytes.max(SMALLEST_BUFFER));
         let tls = match &grant.ca {
             Some(path) => own_authorities(path)?,
             None => system_authorities()?,

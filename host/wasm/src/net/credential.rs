@@ -72,6 +72,10 @@ impl Seal {
             format!("secret `{}` is not base64 behind its `{ENCODED_PREFIX}`", secret.name())
         })?;
         let id = match headers.get(ID) {
+            // It parts the id from the time.
+            Some(id) if id.as_bytes().contains(&b'.') => {
+                return Err("the plugin's `webhook-id` has a `.` in it".to_owned());
+            }
             Some(id) => id.clone(),
             None => {
                 let digest: String =

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::header::HeaderMap;
+use hyper::header::{HOST, HeaderMap, HeaderName, HeaderValue};
+use hyper::http::uri::PathAndQuery;
 use hyper::{Request, Response, Uri};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
@@ -34,6 +35,10 @@ const TOLD: usize = 16;
 /// What a header costs beside its name and its value.
 const HEADER: usize = 32;
 
+/// Methods that have a receiver repeat what it was sent, credentials among it, or make a connection of
+/// a request.
+const NEVER_SENT: [&str; 3] = ["CONNECT", "TRACE", "TRACK"];
+
 type Sent = (Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>> + Send>);
 
 /// The origins that one sink may send to, with their connections. It outlives instances.
@@ -50,6 +55,25 @@ struct Outlet {
     origin: HttpOrigin,
     client: Client,
     seal: Seal,
+}
+
+impl Outlet {
+    /// The request with its address as it is granted, however the guest spells it, and with the port
+    /// in it: that is what connections are kept by, and what a proxy is asked for.
+    fn addressed(&self, mut request: Request<WasiBody>) -> Result<Request<WasiBody>, Error> {
+        let HttpOrigin { https, host, port } = &self.origin;
+        let path = request.uri().path_and_query().cloned();
+        let uri = Uri::builder()
+            .scheme(if *https { "https" } else { "http" })
+            .authority(format!("{host}:{port}"))
+            .path_and_query(path.unwrap_or(PathAndQuery::from_static("/")));
+        *request.uri_mut() = uri.build().map_err(|_| Error::HttpRequestUriInvalid)?;
+        let named = self.origin.to_string();
+        let named = named.split_once("://").map_or("", |(_, host)| host);
+        let named = HeaderValue::from_str(named).map_err(|_| Error::HttpRequestUriInvalid)?;
+        request.headers_mut().insert(HOST, named);
+        Ok(request)
+    }
 }
 
 impl Outlets {
@@ -72,7 +96,7 @@ impl Outlets {
         let mut outlets = Vec::new();
         for grant in &grants.http {
             let patience = CONNECT.min(limits.http_time);
-            let client = Client::new(grant, resolver.clone(), patience, limits.http_header_bytes)
+            let client = Client::new(grant, resolver.clone(), patience, &limits)
                 .map_err(|reason| format!("`{}`: {reason}", grant.origin))?;
             let credential = grant.credential.as_ref().map(|credential| {
                 let secret = secret(&credential.secret().name)?;
@@ -118,9 +142,8 @@ impl Outlets {
     }
 
     fn check_head(&self, headers: &HeaderMap) -> Result<(), Error> {
-        let length = |(name, value): (&hyper::header::HeaderName, &hyper::header::HeaderValue)| {
-            name.as_str().len() + value.len() + HEADER
-        };
+        let length =
+            |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + HEADER;
         let length: usize = headers.iter().map(length).sum();
         if length > self.limits.http_header_bytes {
             self.reached.reached(Limit::HttpHeaders);
@@ -154,7 +177,11 @@ impl Outlets {
         let Some(outlet) = self.outlet(request.uri()) else {
             return Err(self.refuse(request.uri()));
         };
+        if NEVER_SENT.contains(&request.method().as_str()) {
+            return Err(Error::HttpRequestMethodInvalid);
+        }
         self.check_head(request.headers())?;
+        let request = outlet.addressed(request)?;
         let permit = match self.permits.clone().try_acquire_owned() {
             Ok(permit) => permit,
             Err(_) => {
@@ -171,11 +198,12 @@ impl Outlets {
         let answered =
             timeout_at(Instant::now() + first.saturating_add(connect), outlet.client.send(request));
         let answer = answered.await.map_err(|_| Error::ConnectionReadTimeout)?;
+        // Not with the last of the answer: a guest may wait for another one before it reads this.
+        drop(permit);
         let answer = answer.map_err(|error| self.explain(outlet, error_of(&error), &error))?;
         let (most, reached) = (self.limits.http_answer_bytes, self.reached.clone());
-        let body = |incoming| {
-            AnswerBody::new(incoming, most, between, deadline, reached, permit).boxed_unsync()
-        };
+        let body =
+            |incoming| AnswerBody::new(incoming, most, between, deadline, reached).boxed_unsync();
         Ok((answer.map(body), Box::new(async { Ok(()) })))
     }
 

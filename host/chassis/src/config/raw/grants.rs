@@ -173,7 +173,8 @@ pub(in super::super) struct Limits {
     pub(in super::super) log_rate: NonZeroU32,
     /// The most bytes that the data directory may hold, 4 KiB for each file and directory counted in.
     pub(in super::super) directory: Size,
-    /// The most HTTP requests of a sink that may be under way at a time. Others wait.
+    /// The most HTTP requests of a sink that may wait for their answers at a time. Others wait for
+    /// those.
     pub(in super::super) http_requests: NonZeroU32,
     /// The most bytes of the headers of a request, and of those of an answer.
     pub(in super::super) http_headers: Size,
