@@ -119,7 +119,9 @@ fn a_damaged_journal_goes_on_and_says_what_it_lost() {
     let verified = operator.says("journal verify").expect(1);
     assert!(verified.stderr.contains("damaged bytes at offset"), "{verified:?}");
     let exported = operator.says("journal export --stream usage").expect(0).stdout;
-    assert_eq!(exported.lines().count(), 3, "{exported}");
+    // What came with it in one write is gone with it: how much that was is the machine's to say.
+    assert!((3..6).contains(&exported.lines().count()), "{exported}");
+    assert!(!exported.contains("\"r-1\"") && exported.contains("\"r-3\""), "{exported}");
     // All of it was delivered before.
     operator.feed("run --stream usage --quiet", event("r-6", "acme")).expect(0);
     operator.says("audit").expect(0);
