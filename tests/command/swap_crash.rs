@@ -9,6 +9,7 @@ use serde_json::Value;
 use wasink::Config;
 use wasink::record::Stream;
 
+use super::crash::whole_lines;
 use super::operator::Operator;
 use super::service::Client;
 use super::swap::{OUTPUT, PATIENCE, PLUGIN, config, place, rid, serve, usage, version};
@@ -81,7 +82,7 @@ fn a_process_that_ends_in_an_exchange_goes_on_with_one_of_the_versions_and_loses
 
     let mut delivered: BTreeMap<usize, Value> = BTreeMap::new();
     let (output, mut twice) = (operator.read(OUTPUT), 0);
-    for line in output.lines() {
+    for line in whole_lines(&output, rounds) {
         assert!(rid(line) < offered, "nobody sent {line}");
         let event: Value = serde_json::from_str(line).unwrap();
         // What comes twice is the same, to the byte.
