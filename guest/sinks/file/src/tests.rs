@@ -116,7 +116,7 @@ fn a_wrong_setting_is_named_by_its_path() {
 fn without_a_directory_it_does_not_open() {
     std::thread::spawn(|| {
         let error = open::<File>(&testing::context("{}")).unwrap_err().to_string();
-        assert!(error.contains("`directory`"), "{error}");
+        assert!(error.contains("`grants.directory = true`"), "{error}");
     })
     .join()
     .unwrap();
