@@ -404,7 +404,7 @@ fn a_state_of_a_later_version_is_left_as_it_is() {
 fn without_a_directory_it_does_not_open() {
     std::thread::spawn(|| {
         let error = open::<Rollup>(&testing::context("{}")).unwrap_err().to_string();
-        assert!(error.contains("`directory`"), "{error}");
+        assert!(error.contains("`grants.directory = true`"), "{error}");
     })
     .join()
     .unwrap();
