@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::thread;
 
-use super::Swaps;
-use super::stage::{Step, SwapError, Swapped, Target, Trial, TrialReport};
 use cap_std::fs::Dir;
 
+use super::Swaps;
+use super::stage::{Step, SwapError, Swapped, Target, Trial, TrialReport};
 use crate::actor::Request;
 use crate::config::PluginName;
 use crate::delivery::{Charge, Score, TrialKind, WHOLE};
