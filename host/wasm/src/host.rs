@@ -111,13 +111,7 @@ impl HostState {
         let mut table = ResourceTable::new();
         table.set_max_capacity(limits.handles);
         let data = grants.directory.clone().map(|directory| DataDirectory {
-            quota: Quota::new(
-                directory.clone(),
-                limits.directory_bytes,
-                reached.clone(),
-                words.sink().clone(),
-                words.logger().clone(),
-            ),
+            quota: Quota::new(directory.clone(), limits.directory_bytes, words.clone()),
             directory,
         });
         Self {

@@ -8,10 +8,12 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use cap_std::fs::Dir;
-use wasink_chassis::limits::{Limit, LimitCounts};
-use wasink_chassis::logger::{Level, Line, Logger};
+use wasink_chassis::limits::Limit;
+use wasink_chassis::logger::Level;
 use wasmtime_wasi::async_trait;
 use wasmtime_wasi::p2::{DynOutputStream, OutputStream, Pollable, StreamError, StreamResult};
+
+use crate::words::Words;
 
 /// What a file or a directory counts as beside its content: names and inodes fill a disk as well.
 pub(crate) const ENTRY: u64 = 4 << 10;
@@ -27,9 +29,7 @@ pub(crate) struct Quota {
     directory: Arc<Dir>,
     limit: u64,
     usage: Mutex<Usage>,
-    reached: LimitCounts,
-    sink: Arc<str>,
-    logger: Arc<dyn Logger>,
+    words: Words,
 }
 
 /// What is known of a directory's size.
@@ -45,14 +45,8 @@ struct Usage {
 
 impl Quota {
     /// Nothing is counted until the guest writes.
-    pub(crate) fn new(
-        directory: Arc<Dir>,
-        limit: u64,
-        reached: LimitCounts,
-        sink: Arc<str>,
-        logger: Arc<dyn Logger>,
-    ) -> Arc<Self> {
-        Arc::new(Self { directory, limit, usage: Mutex::default(), reached, sink, logger })
+    pub(crate) fn new(directory: Arc<Dir>, limit: u64, words: Words) -> Arc<Self> {
+        Arc::new(Self { directory, limit, usage: Mutex::default(), words })
     }
 
     /// Whether there is room for so many bytes more; they are in use then.
@@ -66,19 +60,16 @@ impl Quota {
             usage.bytes = usage.bytes.saturating_add(bytes);
             return Ok(());
         }
-        self.reached.reached(Limit::Directory);
+        self.words.reached(Limit::Directory);
         if usage.told.is_none_or(|at| at.elapsed() > SILENCE) {
             usage.told = Some(Instant::now());
             drop(usage);
-            self.logger.log(&Line {
-                level: Level::Error,
-                sink: Some(&self.sink),
-                message: "the data directory is full: its plugin can't write any more",
-                fields: &[
-                    ("limit".to_owned(), self.limit.into()),
-                    ("key".to_owned(), "limits.directory".into()),
-                ],
-            });
+            let fields = [
+                ("limit".to_owned(), self.limit.into()),
+                ("key".to_owned(), "limits.directory".into()),
+            ];
+            let message = "the data directory is full: its plugin can't write any more";
+            self.words.tell(Level::Error, message, &fields);
         }
         Err(io::ErrorKind::QuotaExceeded.into())
     }

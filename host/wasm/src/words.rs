@@ -46,14 +46,6 @@ impl Words {
         Self(Arc::new(Inner { sink, logger, limits, reached, valve }))
     }
 
-    pub(crate) fn sink(&self) -> &Arc<str> {
-        &self.0.sink
-    }
-
-    pub(crate) fn logger(&self) -> &Arc<dyn Logger> {
-        &self.0.logger
-    }
-
     pub(crate) fn reached(&self, limit: Limit) {
         self.0.reached.reached(limit);
     }

@@ -15,7 +15,9 @@ const CANARY: Trial =
     Trial { kind: TrialKind::Canary { share: 1_000_000 }, records: None, failures: None };
 
 fn bench(fake: Fake) -> Bench {
-    let config = sink("a", "['usage']") + "grants.directory = true\n";
+    let granted = "grants = { directory = true, stderr = true, tcp = ['10.0.0.1:1'], \
+                   http = [{ origin = 'http://10.0.0.1' }] }\n";
+    let config = sink("a", "['usage']") + granted;
     Bench::new(Kit::default().with("a", fake), &config)
 }
 
@@ -65,15 +67,14 @@ fn a_shadow_sees_the_same_batches_and_what_it_does_counts_for_nothing() {
     let status = chassis.close(PATIENCE);
     adds_up(&status);
     assert_eq!((lane(&status).delivered, lane(&status).rejected), (1, 0));
-    let directories: Vec<_> = bench
-        .kit
-        .requests
-        .lock()
-        .unwrap()
-        .iter()
-        .map(|request| request.grants.directory.is_some())
-        .collect();
-    assert_eq!(directories, [true; 3]);
+    // The one in charge, the rehearsal and the shadow: all have a directory, and one a way out.
+    let requests = bench.kit.requests.lock().unwrap();
+    let reach = requests.iter().map(|request| {
+        let grants = &request.grants;
+        (grants.directory.is_some(), grants.stderr, grants.tcp.len(), grants.http.len())
+    });
+    let inside = (true, false, 0, 0);
+    assert_eq!(reach.collect::<Vec<_>>(), [(true, true, 1, 1), inside, inside]);
 }
 
 #[test]
