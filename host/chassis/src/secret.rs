@@ -29,7 +29,16 @@ pub struct Secret(Arc<Kept>);
 
 struct Kept {
     config: SecretConfig,
-    read: Mutex<Option<(Instant, SecretText)>>,
+    reads: Mutex<Reads>,
+}
+
+/// What came of reading it.
+#[derive(Default)]
+struct Reads {
+    /// What it is, as far as is known.
+    known: Option<(Instant, SecretText)>,
+    /// When and why it could not be had.
+    failed: Option<(Instant, String)>,
 }
 
 /// What a secret is. It is wiped from memory with its last clone, and not shown by `Debug`.
@@ -49,7 +58,7 @@ pub struct SecretError {
 impl Secret {
     /// A secret that has not been read yet.
     pub fn new(config: SecretConfig) -> Self {
-        Self(Arc::new(Kept { config, read: Mutex::new(None) }))
+        Self(Arc::new(Kept { config, reads: Mutex::default() }))
     }
 
     /// The name by which grants name it.
@@ -65,26 +74,41 @@ impl Secret {
     ///
     /// See [`SecretError`].
     pub fn get(&self) -> Result<SecretText, SecretError> {
-        let mut read = self.0.read.lock().unwrap_or_else(PoisonError::into_inner);
-        let fresh = |(at, _): &&(Instant, SecretText)| at.elapsed() <= self.0.config.refresh;
-        if let Some((_, text)) = read.as_ref().filter(fresh) {
+        let SecretConfig { name, refresh, .. } = &self.0.config;
+        let asked = Instant::now();
+        let mut reads = self.0.reads.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((at, text)) = &reads.known
+            && at.elapsed() <= *refresh
+        {
             return Ok(text.clone());
         }
-        let known = read.as_ref().map(|(_, text)| text.clone());
-        let text = self.read().or_else(|error| known.ok_or(error))?;
-        *read = Some((Instant::now(), text.clone()));
-        Ok(text)
+        let error = |reason| SecretError { name: name.clone(), reason };
+        if let Some((at, reason)) = &reads.failed
+            && *at >= asked
+        {
+            // Somebody found out while this caller waited, which may have taken long.
+            return Err(error(reason.clone()));
+        }
+        let known = reads.known.take().map(|(_, text)| text);
+        match self.read().or_else(|reason| known.ok_or(reason)) {
+            Ok(text) => {
+                *reads = Reads { known: Some((Instant::now(), text.clone())), failed: None };
+                Ok(text)
+            }
+            Err(reason) => {
+                reads.failed = Some((Instant::now(), reason.clone()));
+                Err(error(reason))
+            }
+        }
     }
 
     /// Reads it, whether or not it was read before.
-    fn read(&self) -> Result<SecretText, SecretError> {
-        let SecretConfig { name, source, .. } = &self.0.config;
-        let text = match source {
+    fn read(&self) -> Result<SecretText, String> {
+        match &self.0.config.source {
             SecretSource::File(path) => of_file(path),
             SecretSource::Environment(variable) => of_environment(variable),
             SecretSource::Command(command) => of_command(command),
-        };
-        text.map_err(|reason| SecretError { name: name.clone(), reason })
+        }
     }
 }
 

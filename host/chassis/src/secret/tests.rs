@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{LONGEST, Secret};
 use crate::config::{SecretConfig, SecretSource};
@@ -117,4 +117,15 @@ fn no_form_of_a_secret_shows_it() {
         format!("{secret:?} {text:?} {:#?}", secret.get()),
         "Secret(\"token\") SecretText Ok(\n    SecretText,\n)"
     );
+}
+
+#[test]
+fn who_waited_while_it_could_not_be_read_does_not_try_again() {
+    let secret = secret(SecretSource::Environment("CARGO_PKG_NAME".into()), Duration::ZERO);
+    let fail = |at| secret.0.reads.lock().unwrap().failed = Some((at, "no luck".to_owned()));
+    let hour = Duration::from_hours(1);
+    fail(Instant::now() + hour);
+    assert_eq!(secret.get().unwrap_err().to_string(), "secret `token`: no luck");
+    fail(Instant::now());
+    assert_eq!(secret.get().unwrap().expose(), "wasink-chassis");
 }
