@@ -502,6 +502,53 @@ fn a_directory_ends_where_its_quota_is_however_it_is_made_to_grow() {
 }
 
 #[test]
+fn two_versions_side_by_side_have_the_room_of_one_directory() {
+    let directory = tempfile::tempdir().unwrap();
+    let open = |limit: u64| {
+        let mut request = request("file", &json!({}));
+        request.grants = crate::kit::grant(directory.path());
+        request.limits.directory_bytes = limit;
+        host().open(request).unwrap()
+    };
+    let mut sinks = [open(128 << 10), open(128 << 10)];
+    let batch = batch(Stream::Usage, 0, 10);
+    let written = (0..10_000).take_while(|n| sinks[n % 2].write(&batch).is_ok()).count();
+    assert!(written > 10, "{written}");
+    let size = || std::fs::metadata(directory.path().join("ledger.jsonl")).unwrap().len();
+    assert!(size() > 64 << 10 && size() <= 128 << 10, "{}", size());
+    // What was counted as far as to one limit is counted on where another has a larger one.
+    open(1 << 20).write(&batch).unwrap();
+    assert!(open(128 << 10).write(&batch).is_err());
+}
+
+#[test]
+fn a_directory_is_listed_whole_however_many_listings_are_under_way() {
+    let directory = tempfile::tempdir().unwrap();
+    for n in 0..3_000 {
+        std::fs::write(directory.path().join(format!("a file with the number {n}")), "").unwrap();
+    }
+    for n in 0..3 {
+        std::fs::create_dir(directory.path().join(format!("folder-{n}"))).unwrap();
+    }
+    std::os::unix::fs::symlink("folder-0", directory.path().join("link")).unwrap();
+    let list = |listings: usize| {
+        let errand = json!({ "errand": "list", "listings": listings });
+        let mut request = request("errand", &errand);
+        request.grants = crate::kit::grant(directory.path());
+        request.limits.handles = 50;
+        Errand::open(request)
+    };
+    assert_eq!(list(20).run(), "3000 files, 3 folders, 1 links");
+    let mut many = list(1_000);
+    assert!(many.sink.write(&batch(Stream::Usage, 0, 1)).is_err());
+    assert!(many.reached.get(Limit::Handles) > 0);
+    let name = <std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(b"\xff");
+    std::fs::write(directory.path().join(name), "").unwrap();
+    let found = list(1).run();
+    assert!(found.starts_with("failed: "), "{found}");
+}
+
+#[test]
 fn room_that_is_made_in_a_full_directory_is_used_again() {
     let directory = tempfile::tempdir().unwrap();
     let mut request = request("file", &json!({}));

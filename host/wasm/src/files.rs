@@ -18,6 +18,7 @@ use wasmtime_wasi::{FsPerms, OpenMode};
 
 use crate::bindings::wasink::plugin::batches::AppendError;
 use crate::host::HostState;
+use crate::listing;
 use crate::quota::{self, ENTRY, Metered, Quota};
 
 /// Where a plugin sees its data directory.
@@ -64,6 +65,7 @@ pub(crate) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<
         },
     )?;
     add_growing(&mut types)?;
+    listing::add_to_linker(&mut types)?;
     linker.allow_shadowing(false);
     Ok(())
 }
@@ -308,7 +310,7 @@ fn writable(state: &HostState, directory: &Resource<Descriptor>) -> Result<Dir, 
 }
 
 /// What the guest is told: an error of the file system is an answer, anything else ends the guest.
-fn answer<T>(result: Result<T, FsError>) -> wasmtime::Result<Result<T, ErrorCode>> {
+pub(crate) fn answer<T>(result: Result<T, FsError>) -> wasmtime::Result<Result<T, ErrorCode>> {
     match result {
         Ok(value) => Ok(Ok(value)),
         Err(error) => Ok(Err(error.downcast()?)),

@@ -18,6 +18,7 @@ mod find;
 mod host;
 mod inspect;
 mod instance;
+mod listing;
 mod memory;
 mod net;
 mod plugins;
