@@ -21,8 +21,8 @@ use crate::bindings::wasink::plugin::{lifecycle, records};
 use crate::convert;
 use crate::files::{self, DataDirectory};
 use crate::memory::Bounds;
-use crate::net::{Http, Outlets, Resolve, Tcp};
-use crate::quota::Quota;
+use crate::net::{Http, Lookups, Outlets, Resolve, Tcp};
+use crate::quota::{Quota, Quotas};
 use crate::stderr::{ProcessStderr, Tail};
 use crate::still::still;
 use crate::words::Words;
@@ -40,6 +40,13 @@ pub(crate) struct Surroundings {
     pub(crate) words: Words,
     pub(crate) outlets: Arc<Outlets>,
     pub(crate) tcp: Arc<Tcp>,
+    pub(crate) data: Option<DataDirectory>,
+}
+
+/// What all instances of a host have in common.
+pub(crate) struct Commons {
+    pub(crate) resolver: Arc<dyn Resolve>,
+    pub(crate) quotas: Quotas,
 }
 
 impl Surroundings {
@@ -54,12 +61,18 @@ impl Surroundings {
         grants: Grants,
         limits: Limits,
         reached: LimitCounts,
-        resolver: &Arc<dyn Resolve>,
+        commons: &Commons,
     ) -> Result<Self, String> {
         let words = Words::new(name.into(), logger, limits, reached.clone(), grants.log);
-        let outlets = Outlets::new(&grants, limits, reached.clone(), words.clone(), resolver)?;
-        let tcp = Tcp::new(grants.tcp.clone(), resolver.clone(), words.clone());
-        Ok(Self { grants, limits, reached, words, outlets, tcp })
+        let lookups = Lookups::new(commons.resolver.clone());
+        let outlets = Outlets::new(&grants, limits, reached.clone(), words.clone(), &lookups)?;
+        let tcp = Tcp::new(grants.tcp.clone(), lookups, words.clone());
+        let data = grants.directory.clone().map(|directory| {
+            let (limit, words) = (limits.directory_bytes, words.clone());
+            let quota = Quota::new(directory.clone(), limit, words, &commons.quotas);
+            DataDirectory { directory, quota }
+        });
+        Ok(Self { grants, limits, reached, words, outlets, tcp, data })
     }
 }
 
@@ -89,7 +102,7 @@ impl HostState {
     }
 
     fn with(around: &Surroundings, more: impl FnOnce(&mut WasiCtxBuilder)) -> Self {
-        let Surroundings { grants, limits, reached, words, outlets, tcp } = around;
+        let Surroundings { grants, limits, reached, words, outlets, tcp, data } = around;
         let tail = Tail::new(words.clone());
         let mut wasi = WasiCtxBuilder::new();
         // File work is done on the instance's own thread: handing it to another costs more than
@@ -110,16 +123,12 @@ impl HostState {
         http.set_field_size_limit(limits.http_header_bytes);
         let mut table = ResourceTable::new();
         table.set_max_capacity(limits.handles);
-        let data = grants.directory.clone().map(|directory| DataDirectory {
-            quota: Quota::new(directory.clone(), limits.directory_bytes, words.clone()),
-            directory,
-        });
         Self {
             wasi: wasi.build(),
             http,
             hooks: Http(outlets.clone()),
             table,
-            data,
+            data: data.clone(),
             bounds: Bounds::new(limits, reached.clone()),
             tcp: tcp.clone(),
             secrets: grants.secrets.clone(),

@@ -24,8 +24,7 @@ use crate::bindings::wasink::plugin::lifecycle::Context;
 use crate::compile::{Loaded, chain};
 use crate::convert;
 use crate::engine::Engine;
-use crate::host::{HostState, Surroundings};
-use crate::net::Resolve;
+use crate::host::{Commons, HostState, Surroundings};
 
 /// The name of the call that a plugin answers before it is opened.
 const DESCRIBE: &str = "describe";
@@ -227,7 +226,7 @@ impl Instance {
         loaded: Arc<Loaded>,
         description: Arc<Description>,
         request: OpenRequest,
-        resolver: &Arc<dyn Resolve>,
+        commons: &Commons,
     ) -> Result<Self, PluginError> {
         let around = Surroundings::new(
             &request.name,
@@ -235,7 +234,7 @@ impl Instance {
             request.grants.clone(),
             request.limits,
             request.reached.clone(),
-            resolver,
+            commons,
         );
         let around = around.map_err(|reason| PluginError::Ungrantable {
             plugin: loaded.name.clone(),

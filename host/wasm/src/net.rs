@@ -11,8 +11,10 @@ mod credential;
 mod http;
 mod names;
 mod tcp;
+mod told;
 
 pub use names::{Resolve, SystemResolver};
 
 pub(crate) use http::{Http, Outlets};
+pub(crate) use names::Lookups;
 pub(crate) use tcp::{Tcp, add_to_linker};

@@ -20,10 +20,11 @@ use crate::compile::{Loaded, chain, compile, digest, linker};
 use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::find::{Directories, PluginFile, PluginSource, read, sighting};
-use crate::host::{HostState, Surroundings};
+use crate::host::{Commons, HostState, Surroundings};
 use crate::inspect::{Inspection, World};
 use crate::instance::{Instance, describe};
 use crate::net::{Resolve, SystemResolver};
+use crate::quota::Quotas;
 use crate::signature::{Keys, Signature};
 use crate::store::Store;
 
@@ -85,7 +86,7 @@ struct Shared {
     bundled: BTreeMap<PluginName, &'static [u8]>,
     limits: Limits,
     logger: Arc<dyn Logger>,
-    resolver: Arc<dyn Resolve>,
+    commons: Commons,
     hooks: Arc<dyn Hooks>,
     store: Option<Store>,
     keys: Keys,
@@ -147,7 +148,10 @@ impl WasmPlugins {
                 bundled: bundled.into_iter().filter_map(named).collect(),
                 limits,
                 logger: logger.unwrap_or_else(|| Arc::new(TracingLogger)),
-                resolver: resolver.unwrap_or_else(|| Arc::new(SystemResolver)),
+                commons: Commons {
+                    resolver: resolver.unwrap_or_else(|| Arc::new(SystemResolver)),
+                    quotas: Quotas::default(),
+                },
                 hooks: hooks.unwrap_or_else(|| Arc::new(NoHooks)),
                 store: store.map(Store::new),
                 keys: Keys::read(&keys)?,
@@ -345,9 +349,9 @@ impl Plugin for Version {
     }
 
     fn open(&self, request: OpenRequest) -> Result<Box<dyn SinkPlugin>, PluginError> {
-        let Shared { engine, resolver, .. } = &*self.shared;
+        let Shared { engine, commons, .. } = &*self.shared;
         let (loaded, description) = (self.loaded.clone(), self.description.clone());
-        Ok(Box::new(Instance::open(engine, loaded, description, request, resolver)?))
+        Ok(Box::new(Instance::open(engine, loaded, description, request, commons)?))
     }
 
     fn store(&self) -> std::io::Result<()> {
@@ -373,14 +377,14 @@ impl Plugins for WasmPlugins {
         demands: &Demands,
     ) -> Result<Arc<dyn Plugin>, PluginError> {
         let loaded = self.load_from(name, from, demands)?;
-        let Shared { engine, logger, limits, resolver, .. } = &*self.shared;
+        let Shared { engine, logger, limits, commons, .. } = &*self.shared;
         let around = Surroundings::new(
             name.as_str(),
             logger.clone(),
             Grants::default(),
             *limits,
             self.shared.reached(name),
-            resolver,
+            commons,
         );
         let around = around.map_err(|reason| unusable(name, &loaded.source, reason))?;
         let description = describe(engine, &loaded, &around)?;

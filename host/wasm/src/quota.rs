@@ -1,6 +1,7 @@
 //! How much a data directory may hold. WASI knows no quotas, so every way in which a guest can make
 //! its directory grow asks here first.
 
+use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -24,20 +25,63 @@ const REST: u32 = 20;
 /// That a directory is full is told once in so long.
 const SILENCE: Duration = Duration::from_secs(60);
 
-/// A data directory and what may be in it.
+/// A data directory and what may be in it, for one sink.
 pub(crate) struct Quota {
     directory: Arc<Dir>,
     limit: u64,
-    usage: Mutex<Usage>,
+    usage: Arc<Mutex<Usage>>,
     words: Words,
+}
+
+/// What is known of the directories in use. Whoever uses the same one, as two versions of a plugin do
+/// side by side, uses the same room.
+#[derive(Default)]
+pub(crate) struct Quotas(Mutex<HashMap<Place, Weak<Mutex<Usage>>>>);
+
+/// Which directory: its device, its inode.
+type Place = (u64, u64);
+
+impl Quotas {
+    fn usage(&self, directory: &Dir) -> Arc<Mutex<Usage>> {
+        let Some(place) = place(directory) else { return Arc::default() };
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|_, usage| usage.strong_count() > 0);
+        if let Some(usage) = known.get(&place).and_then(Weak::upgrade) {
+            return usage;
+        }
+        let usage = Arc::default();
+        known.insert(place, Arc::downgrade(&usage));
+        usage
+    }
+}
+
+#[cfg(unix)]
+fn place(directory: &Dir) -> Option<Place> {
+    use cap_std::fs::MetadataExt as _;
+
+    let metadata = directory.dir_metadata().ok()?;
+    Some((metadata.dev(), metadata.ino()))
+}
+
+#[cfg(not(unix))]
+fn place(_: &Dir) -> Option<Place> {
+    None
+}
+
+/// A count of a directory.
+struct Count {
+    at: Instant,
+    took: Duration,
+    /// It was ended there, since there was more than this already.
+    ended: Option<u64>,
 }
 
 /// What is known of a directory's size.
 #[derive(Default)]
-struct Usage {
+pub(crate) struct Usage {
     /// At least what is there: what was counted, and all that was written since.
     bytes: u64,
-    counted: Option<(Instant, Duration)>,
+    counted: Option<Count>,
     /// Files that were opened.
     open: Vec<Weak<std::fs::File>>,
     told: Option<Instant>,
@@ -45,16 +89,17 @@ struct Usage {
 
 impl Quota {
     /// Nothing is counted until the guest writes.
-    pub(crate) fn new(directory: Arc<Dir>, limit: u64, words: Words) -> Arc<Self> {
-        Arc::new(Self { directory, limit, usage: Mutex::default(), words })
+    pub(crate) fn new(directory: Arc<Dir>, limit: u64, words: Words, quotas: &Quotas) -> Arc<Self> {
+        let usage = quotas.usage(&directory);
+        Arc::new(Self { directory, limit, usage, words })
     }
 
     /// Whether there is room for so many bytes more; they are in use then.
     pub(crate) fn take(&self, bytes: u64) -> io::Result<()> {
         let mut usage = self.usage.lock().unwrap_or_else(PoisonError::into_inner);
         let fits = |usage: &Usage| usage.bytes.saturating_add(bytes) <= self.limit;
-        if usage.counted.is_none() || !fits(&usage) && usage.is_rested() {
-            usage.count(&self.directory)?;
+        if usage.is_unknown(self.limit) || !fits(&usage) && usage.is_rested() {
+            usage.count(&self.directory, self.limit)?;
         }
         if fits(&usage) {
             usage.bytes = usage.bytes.saturating_add(bytes);
@@ -85,16 +130,25 @@ impl Quota {
 impl Usage {
     /// Whether counting once more is not all that is done.
     fn is_rested(&self) -> bool {
-        self.counted.is_none_or(|(at, took)| at.elapsed() >= took * REST)
+        let rested = |count: &Count| count.at.elapsed() >= count.took * REST;
+        self.counted.as_ref().is_none_or(rested)
     }
 
-    fn count(&mut self, directory: &Dir) -> io::Result<()> {
+    /// Whether it was not counted, or not as far as to this limit.
+    fn is_unknown(&self, limit: u64) -> bool {
+        let short = |count: &Count| count.ended.is_some_and(|ended| ended < limit);
+        self.counted.as_ref().is_none_or(short)
+    }
+
+    /// Counts what is there. Where it is more than `limit`, it is not of interest how much more: what
+    /// there is to count is bounded by the limit.
+    fn count(&mut self, directory: &Dir, limit: u64) -> io::Result<()> {
         let begun = Instant::now();
         let mut bytes = 0_u64;
         // By their paths, and one open at a time: there may be more of them than descriptors. One that
         // can't be looked into makes the count fail, and with it the write.
         let mut folders = vec![PathBuf::from(".")];
-        while let Some(folder) = folders.pop() {
+        'count: while let Some(folder) = folders.pop() {
             let entries = match directory.read_dir(&folder) {
                 // What goes while it is counted takes no room.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
@@ -103,6 +157,9 @@ impl Usage {
             for entry in entries {
                 let entry = entry?;
                 let Ok(metadata) = entry.metadata() else { continue };
+                if bytes > limit {
+                    break 'count;
+                }
                 bytes = bytes.saturating_add(ENTRY);
                 if metadata.is_dir() {
                     folders.push(folder.join(entry.file_name()));
@@ -115,7 +172,8 @@ impl Usage {
             bytes = bytes.saturating_add(nameless(&file));
         }
         self.bytes = bytes;
-        self.counted = Some((Instant::now(), begun.elapsed()));
+        let ended = (bytes > limit).then_some(limit);
+        self.counted = Some(Count { at: Instant::now(), took: begun.elapsed(), ended });
         Ok(())
     }
 }

@@ -19,7 +19,7 @@ use wasink_chassis::limits::Limits;
 use wasmtime_wasi_http::{Error, WasiBody};
 
 use super::connect::{ConnectError, Connector};
-use super::names::Resolve;
+use super::names::Lookups;
 
 /// How long a connection that nothing uses is kept.
 const IDLE: Duration = Duration::from_secs(60);
@@ -42,7 +42,7 @@ impl Client {
     /// What is wrong with them, or with the proxy, for the operator.
     pub(super) fn new(
         grant: &HttpGrant,
-        resolver: Arc<dyn Resolve>,
+        lookups: Lookups,
         patience: Duration,
         limits: &Limits,
     ) -> Result<Self, String> {
@@ -61,12 +61,12 @@ impl Client {
         Ok(match &grant.proxy {
             None => {
                 let checked =
-                    Connector::to_origin(&grant.origin, &grant.networks, resolver, patience);
+                    Connector::to_origin(&grant.origin, &grant.networks, lookups, patience);
                 Self::Direct(builder.build(connector.wrap_connector(checked)))
             }
             Some(proxy) => {
                 let uri: Uri = proxy.to_string().parse().map_err(|_| "no proxy".to_owned())?;
-                let checked = Connector::to_proxy(proxy, resolver, patience);
+                let checked = Connector::to_proxy(proxy, lookups, patience);
                 Self::Proxied(builder.build(connector.wrap_connector(Tunnel::new(uri, checked))))
             }
         })

@@ -17,7 +17,7 @@ use wasink_chassis::config::{Host, HttpOrigin};
 use wasmtime_wasi_http::Error;
 
 use super::address::is_allowed;
-use super::names::Resolve;
+use super::names::Lookups;
 
 /// Connects to one host, whatever it is asked for: the client that it belongs to has one origin.
 #[derive(Clone)]
@@ -26,7 +26,7 @@ pub(super) struct Connector {
     port: u16,
     /// `None`: the operator named the host, and it may be anywhere.
     networks: Option<Arc<[IpNet]>>,
-    resolver: Arc<dyn Resolve>,
+    lookups: Lookups,
     patience: Duration,
 }
 
@@ -35,20 +35,16 @@ impl Connector {
     pub(super) fn to_origin(
         origin: &HttpOrigin,
         networks: &[IpNet],
-        resolver: Arc<dyn Resolve>,
+        lookups: Lookups,
         patience: Duration,
     ) -> Self {
         let (host, networks) = (origin.host.clone(), Some(networks.into()));
-        Self { host, port: origin.port, networks, resolver, patience }
+        Self { host, port: origin.port, networks, lookups, patience }
     }
 
     /// To a proxy.
-    pub(super) fn to_proxy(
-        proxy: &HttpOrigin,
-        resolver: Arc<dyn Resolve>,
-        patience: Duration,
-    ) -> Self {
-        Self { host: proxy.host.clone(), port: proxy.port, networks: None, resolver, patience }
+    pub(super) fn to_proxy(proxy: &HttpOrigin, lookups: Lookups, patience: Duration) -> Self {
+        Self { host: proxy.host.clone(), port: proxy.port, networks: None, lookups, patience }
     }
 
     async fn connect(self) -> Result<TokioIo<TcpStream>, ConnectError> {
@@ -77,7 +73,7 @@ impl Connector {
             Host::Address(address) => return Ok(vec![*address]),
             Host::Name(name) => name.clone(),
         };
-        let found = self.resolver.resolve(name).await.map_err(|error| {
+        let found = self.lookups.resolve(name).await.map_err(|error| {
             ConnectError(Error::DnsError { rcode: Some(error.to_string()), info_code: None })
         })?;
         let allowed = |address: &IpAddr| match &self.networks {

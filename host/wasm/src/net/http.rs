@@ -1,8 +1,7 @@
 //! Requests over HTTP: to origins that were granted, with what the host puts on them, within bounds.
 
-use std::collections::BTreeSet;
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,7 +9,7 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::header::{HOST, HeaderMap, HeaderName, HeaderValue};
 use hyper::http::uri::PathAndQuery;
 use hyper::{Request, Response, Uri};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 use wasink_chassis::Secret;
 use wasink_chassis::config::{Credential, HttpOrigin};
@@ -23,14 +22,12 @@ use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 use super::answer::AnswerBody;
 use super::client::{Client, error_of};
 use super::credential::Seal;
-use super::names::Resolve;
+use super::names::Lookups;
+use super::told::Told;
 use crate::words::Words;
 
 /// How long a connection may take to be made, unless the guest has less patience.
 const CONNECT: Duration = Duration::from_secs(30);
-
-/// So many refusals are told of; a guest can't fill the log with them.
-const TOLD: usize = 16;
 
 /// What a header costs beside its name and its value.
 const HEADER: usize = 32;
@@ -48,7 +45,9 @@ pub(crate) struct Outlets {
     limits: Limits,
     reached: LimitCounts,
     words: Words,
-    told: Mutex<BTreeSet<String>>,
+    /// What was not granted, which is the guest's choice, and what went wrong at what was.
+    refused: Told,
+    failed: Told,
 }
 
 struct Outlet {
@@ -87,7 +86,7 @@ impl Outlets {
         limits: Limits,
         reached: LimitCounts,
         words: Words,
-        resolver: &Arc<dyn Resolve>,
+        lookups: &Lookups,
     ) -> Result<Arc<Self>, String> {
         let secret = |name: &str| {
             let found = grants.credentials.iter().find(|secret| secret.name() == name);
@@ -96,7 +95,7 @@ impl Outlets {
         let mut outlets = Vec::new();
         for grant in &grants.http {
             let patience = CONNECT.min(limits.http_time);
-            let client = Client::new(grant, resolver.clone(), patience, &limits)
+            let client = Client::new(grant, lookups.clone(), patience, &limits)
                 .map_err(|reason| format!("`{}`: {reason}", grant.origin))?;
             let credential = grant.credential.as_ref().map(|credential| {
                 let secret = secret(&credential.secret().name)?;
@@ -108,7 +107,8 @@ impl Outlets {
             outlets.push(Outlet { origin: grant.origin.clone(), client, seal });
         }
         let permits = Arc::new(Semaphore::new(limits.http_requests.min(Semaphore::MAX_PERMITS)));
-        Ok(Arc::new(Self { outlets, permits, limits, reached, words, told: Mutex::default() }))
+        let (refused, failed) = (Told::default(), Told::default());
+        Ok(Arc::new(Self { outlets, permits, limits, reached, words, refused, failed }))
     }
 
     fn outlet(&self, uri: &Uri) -> Option<&Outlet> {
@@ -117,16 +117,13 @@ impl Outlets {
         self.outlets.iter().find(|outlet| outlet.origin == origin)
     }
 
-    /// Says once what was refused.
-    fn tell(&self, level: Level, message: &str, what: String, reason: Option<String>) {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.len() >= TOLD || !told.insert(format!("{message}{what}{reason:?}")) {
-            return;
+    /// Says once what did not get through, and why.
+    fn tell(&self, told: &Told, level: Level, message: &str, origin: String, reason: String) {
+        if told.is_news(format!("{message}{origin}{reason}")) {
+            let fields =
+                [("origin".to_owned(), origin.into()), ("reason".to_owned(), reason.into())];
+            self.words.tell(level, message, &fields);
         }
-        drop(told);
-        let mut fields = vec![("origin".to_owned(), what.into())];
-        fields.extend(reason.map(|reason| ("reason".to_owned(), reason.into())));
-        self.words.tell(level, message, &fields);
     }
 
     fn refuse(&self, uri: &Uri) -> Error {
@@ -137,7 +134,8 @@ impl Outlets {
         crate::words::cut(&mut origin, 300);
         let reason =
             "it is not granted; where it should be, write it into the sink's `grants.http`";
-        self.tell(Level::Warn, "a request was refused", origin, Some(reason.to_owned()));
+        let message = "a request was refused";
+        self.tell(&self.refused, Level::Warn, message, origin, reason.to_owned());
         Error::HttpRequestDenied
     }
 
@@ -190,7 +188,7 @@ impl Outlets {
                 permit.map_err(|_| Error::ConnectionLimitReached)?
             }
         };
-        let request = self.sealed(outlet, request).await?;
+        let (request, permit) = self.sealed(outlet, request, permit).await?;
         let between = options.between_bytes_timeout.unwrap_or(self.limits.http_time);
         // Making the connection is a part of it: the guest can't tell where one ends.
         let first = options.first_byte_timeout.unwrap_or(self.limits.http_time);
@@ -207,12 +205,14 @@ impl Outlets {
         Ok((answer.map(body), Box::new(async { Ok(()) })))
     }
 
-    /// The request with what the host puts on it, and its body within bounds.
+    /// The request with what the host puts on it, and its body within bounds. The permit goes with
+    /// the reading of secrets, which goes on where the guest has dropped the request.
     async fn sealed(
         &self,
         outlet: &Outlet,
         request: Request<WasiBody>,
-    ) -> Result<Request<WasiBody>, Error> {
+        permit: OwnedSemaphorePermit,
+    ) -> Result<(Request<WasiBody>, OwnedSemaphorePermit), Error> {
         let most = self.limits.http_request_bytes;
         let too_large = {
             let reached = self.reached.clone();
@@ -246,15 +246,16 @@ impl Outlets {
                 let seconds = SystemClock.now().unix_nanos() / 1_000_000_000;
                 seal.sign(&mut headers, &body, seconds)?;
             }
-            Ok::<HeaderMap, String>(headers)
+            Ok::<_, String>((headers, permit))
         });
         let sealed = sealed.await.map_err(|error| Error::InternalError(Some(error.to_string())))?;
-        head.headers = sealed.map_err(|reason| {
+        let (headers, permit) = sealed.map_err(|reason| {
             let message = "a request could not be given its credential";
-            self.tell(Level::Error, message, outlet.origin.to_string(), Some(reason));
+            self.tell(&self.failed, Level::Error, message, outlet.origin.to_string(), reason);
             Error::ConfigurationError
         })?;
-        Ok(Request::from_parts(head, body))
+        head.headers = headers;
+        Ok((Request::from_parts(head, body), permit))
     }
 
     /// Tells the operator what a guest can't: why a connection did not come to be.
@@ -286,7 +287,7 @@ impl Outlets {
             }
         };
         let message = "a request did not get through";
-        self.tell(Level::Warn, message, outlet.origin.to_string(), Some(reason));
+        self.tell(&self.failed, Level::Warn, message, outlet.origin.to_string(), reason);
         error
     }
 }

@@ -17,7 +17,8 @@ use wasmtime_wasi::p2::{DynPollable, Pollable, subscribe};
 use wasmtime_wasi::sockets::SocketAddrUse;
 
 use super::address::is_public;
-use super::names::Resolve;
+use super::names::Lookups;
+use super::told::Told;
 use crate::host::HostState;
 use crate::words::Words;
 
@@ -27,9 +28,6 @@ const LOOKUP: Duration = Duration::from_secs(10);
 /// So many addresses that names have led to are remembered. Older ones have to be looked up again.
 const REMEMBERED: usize = 1_024;
 
-/// So many refusals are told of.
-const TOLD: usize = 16;
-
 type Answer<T> = Pin<Box<dyn Future<Output = T> + Send + Sync>>;
 
 /// Where one instance may connect to.
@@ -37,19 +35,15 @@ pub(crate) struct Tcp {
     targets: Vec<TcpTarget>,
     /// Addresses that names have led to, and the ports that were granted with the names.
     found: Mutex<HashMap<IpAddr, HashSet<u16>>>,
-    resolver: Arc<dyn Resolve>,
+    lookups: Lookups,
     words: Words,
-    told: Mutex<HashSet<String>>,
+    told: Told,
 }
 
 impl Tcp {
-    pub(crate) fn new(
-        targets: Vec<TcpTarget>,
-        resolver: Arc<dyn Resolve>,
-        words: Words,
-    ) -> Arc<Self> {
-        let (found, told) = (Mutex::default(), Mutex::default());
-        Arc::new(Self { targets, found, resolver, words, told })
+    pub(crate) fn new(targets: Vec<TcpTarget>, lookups: Lookups, words: Words) -> Arc<Self> {
+        let (found, told) = (Mutex::default(), Told::default());
+        Arc::new(Self { targets, found, lookups, words, told })
     }
 
     /// Whether there is anywhere to go.
@@ -106,7 +100,7 @@ impl Tcp {
             );
             return Err(ErrorCode::AccessDenied);
         }
-        let found = tokio::time::timeout(LOOKUP, self.resolver.resolve(wanted)).await;
+        let found = tokio::time::timeout(LOOKUP, self.lookups.resolve(wanted)).await;
         let found = found.map_err(|_| ErrorCode::TemporaryResolverFailure)?;
         let found = found.map_err(|_| ErrorCode::NameUnresolvable)?;
         let usable =
@@ -133,11 +127,9 @@ impl Tcp {
     /// Says once what was refused.
     fn tell(&self, mut target: String, reason: &str) {
         crate::words::cut(&mut target, 300);
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.len() >= TOLD || !told.insert(target.clone()) {
+        if !self.told.is_news(target.clone()) {
             return;
         }
-        drop(told);
         let fields = [("target".to_owned(), target.into()), ("reason".to_owned(), reason.into())];
         self.words.tell(Level::Warn, "a connection was refused", &fields);
     }
