@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use wasink_guest::testing::http::{Receiver, Reply};
 
 use super::operator::{Operator, Running, end};
-use super::service::{Client, SOCKET};
+use super::service::{Client, SOCKET, serve};
 
 const PLANTED: &str = "pl4nted-s3cret-0f-the-t3st";
 
@@ -173,4 +173,49 @@ fn a_secret_that_can_t_be_read_keeps_the_sink_from_opening_and_says_why() {
         assert_clean(arguments, &ended.stderr);
     }
     assert!(!operator.path(SOCKET).exists());
+}
+
+#[test]
+fn a_sink_that_waited_for_its_secret_opens_once_it_is_told_to_look_again() {
+    let receiver = Receiver::new(|_| Reply::status(200));
+    let operator = Operator::new();
+    let origin = receiver.url("/").origin();
+    operator.write(
+        "wasink.toml",
+        format!(
+            "listen.http = ''\n[usage]\nenabled = false\n\
+             [[secret]]\nname = 'token'\nfile = 'token'\n\
+             [[sink]]\nname = 'out'\nplugin = 'http'\nstreams = ['usage']\nbatch.age = '0s'\n\
+             on_open_failure = 'degrade'\nsettings = {{ url = '{origin}/' }}\n\
+             [[sink.grants.http]]\norigin = '{origin}'\nbearer = 'token'\n"
+        ),
+    );
+    let running = serve(&operator);
+    let record = "{\"rid\":\"a\",\"tenant\":\"acme\",\"src\":\"http\",\"stack\":\"shop\",\
+                  \"duration_ms\":1,\"status\":\"ok\",\"bytes_in\":2,\"bytes_out\":3}\n";
+    let kind = "application/x-ndjson";
+    assert_eq!(Client::connect(&operator).post("usage", kind, record).unwrap().0, 200);
+    let state = || operator.says("status --json").expect(0).json()["sinks"][3]["reason"].clone();
+    assert!(state().to_string().contains("secret `token`"));
+
+    // Nothing else is held up by it, and it stays as it is.
+    let reload = || operator.says("reload --json").expect(0).json();
+    assert!(reload()["kept"].as_array().unwrap().contains(&"out".into()));
+    assert!(state().to_string().contains("secret `token`"));
+    // Another version of its plugin does not open without it either.
+    let swap = operator.says("plugins swap http").expect(1);
+    assert!(swap.stderr.contains("secret `token`: file `token`"), "{swap:?}");
+
+    operator.write("token", PLANTED);
+    let private = std::fs::Permissions::from_mode(0o600);
+    std::fs::set_permissions(operator.path("token"), private).unwrap();
+    assert_eq!(reload()["changed"], serde_json::json!(["out"]));
+    operator.await_json("status --json", |status| {
+        let out = &status["sinks"][3];
+        out["state"] == "working" && out["lanes"][0]["delivered"] == 1
+    });
+    let received = receiver.received();
+    assert_eq!(received[0].header("authorization"), Some(&*format!("Bearer {PLANTED}")));
+    running.signal("TERM");
+    running.end().expect(143);
 }

@@ -13,7 +13,7 @@ use crate::delivery::Charge;
 use crate::error::SinkProblem;
 use crate::logger::{Level, Line};
 use crate::plugin::Plugin;
-use crate::sink::{Sink, lanes, start_sink};
+use crate::sink::{OpenedPlugin, Sink, lanes, start_sink};
 use crate::start;
 use crate::swap::{Site, SwapError};
 
@@ -26,7 +26,7 @@ pub struct Reloaded {
     /// Those that are not there any more. What they have not dealt with is kept until its room is
     /// needed, in case they come back.
     pub removed: Vec<String>,
-    /// Those that go on with other settings, where they were.
+    /// Those that go on with other settings, where they were, or that did not open before and do now.
     pub changed: Vec<String>,
     /// Those that have not been touched.
     pub kept: Vec<String>,
@@ -81,7 +81,7 @@ impl Chassis {
         if !fixed.is_empty() {
             return Err(ReloadError::NeedsRestart(fixed));
         }
-        let plan = Plan::new(&present, config);
+        let plan = Plan::new(&present, config, |name| self.is_degraded(name));
         let untaken = plan.new.iter().flat_map(|sink| &sink.streams);
         let untaken: Vec<_> = untaken
             .filter(|stream| !self.doors.contains_key(stream))
@@ -118,6 +118,8 @@ impl Chassis {
     }
 
     /// Checks and tries all that is new, and then changes what has to change. Returns what did not.
+    /// A sink that is configured as it was, but did not open, is tried once more; where it still does
+    /// not, it stays as it is.
     fn carry_out(
         &self,
         plan: &Plan<'_>,
@@ -126,7 +128,8 @@ impl Chassis {
         let mut prepared: BTreeMap<&str, (&SinkConfig, Charge)> = BTreeMap::new();
         let mut problems = Vec::new();
         let mut charges: BTreeMap<PluginName, Arc<dyn Plugin>> = BTreeMap::new();
-        for sink in &plan.new {
+        let mut kept = plan.kept.clone();
+        for sink in plan.new.iter().chain(&plan.again) {
             let present = charges.get(&sink.plugin).cloned();
             let present = present.or_else(|| self.swaps.charge(&sink.plugin));
             let ready = start::prepare(config, sink, &self.parts, &self.epoch, present);
@@ -140,6 +143,10 @@ impl Chassis {
                     charges.insert(sink.plugin.clone(), ready.plugin.clone());
                     prepared.insert(&sink.name, (sink, ready));
                 }
+                Err(problem) if plan.again.contains(sink) => {
+                    kept.push(&sink.name);
+                    self.tell_still_degraded(sink, &problem);
+                }
                 Err(problem) => problems.push(problem),
             }
         }
@@ -151,7 +158,7 @@ impl Chassis {
         for old in self.sinks() {
             let name = old.name.clone();
             let ready = prepared.remove(name.as_str());
-            if plan.kept.contains(&name.as_str()) {
+            if kept.contains(&name.as_str()) {
                 reloaded.kept.push(name.clone());
                 next.insert(name, old);
             } else if !self.stop(&old) {
@@ -201,18 +208,31 @@ impl Chassis {
         started.map(Arc::new).map_err(|error| error.to_string())
     }
 
-    /// Starts a sink again as it was.
+    /// Starts a sink again as it was; one that does not open now waits until it does.
     fn take_back(&self, old: &Sink, failed: &mut Vec<(String, String)>) -> Option<Arc<Sink>> {
-        let Site { config, request, .. } = &*old.site;
-        let charge = self.swaps.charge(&config.plugin).map(|plugin| {
-            let request = request.clone();
-            Charge { plugin, request }
+        let config = &old.site.config;
+        let open = || -> OpenedPlugin {
+            let request = old.site.prepare()?;
+            let gone = || SinkProblem::Refused {
+                sink: old.name.clone(),
+                reason: "its plugin is gone".to_owned(),
+            };
+            let plugin = self.swaps.charge(&config.plugin).ok_or_else(gone)?;
+            let charge = Charge { plugin, request };
+            let opened = charge.open().map_err(|error| SinkProblem::plugin(config, error))?;
+            Ok((charge.plugin, opened))
+        };
+        let opened = open();
+        let and_then = |reason: String| (old.name.clone(), format!("and then: {reason}"));
+        failed.extend(opened.as_ref().err().map(|problem| and_then(problem.to_string())));
+        let (parts, reports) = (&self.parts, &self.reports);
+        let started = lanes(config, &self.logs).map_err(|problem| problem.to_string());
+        let started = started.and_then(|lanes| {
+            let started =
+                start_sink(config, &old.site.request(), opened, lanes, parts, reports);
+            started.map(Arc::new).map_err(|error| error.to_string())
         });
-        let started = charge.ok_or_else(|| "its plugin is gone".to_owned());
-        let started = started.and_then(|charge| self.start_again(config, charge));
-        started
-            .map_err(|reason| failed.push((old.name.clone(), format!("and then: {reason}"))))
-            .ok()
+        started.map_err(|reason| failed.push(and_then(reason))).ok()
     }
 
     /// Ends a sink between two batches, and leaves its place in the journal; whether it has ended.
@@ -224,6 +244,19 @@ impl Chassis {
         }
         actor.interrupt();
         actor.join(Instant::now() + INTERRUPT_GRACE)
+    }
+
+    fn is_degraded(&self, name: &str) -> bool {
+        self.sinks().iter().any(|sink| sink.name == *name && sink.site.actor.is_degraded())
+    }
+
+    fn tell_still_degraded(&self, sink: &SinkConfig, problem: &SinkProblem) {
+        self.logger.log(&Line {
+            level: Level::Warn,
+            sink: Some(&sink.name),
+            message: "sink does still not open; its records are kept for it",
+            fields: &[("reason".to_owned(), problem.to_string().into())],
+        });
     }
 
     fn tell(&self, reloaded: &Reloaded) {
@@ -245,14 +278,18 @@ impl Chassis {
 struct Plan<'a> {
     /// Sinks that are to be started.
     new: Vec<&'a SinkConfig>,
+    /// Sinks that are configured as they were, and did not open.
+    again: Vec<&'a SinkConfig>,
     kept: Vec<&'a str>,
 }
 
 impl<'a> Plan<'a> {
-    fn new(present: &Config, config: &'a Config) -> Self {
+    fn new(present: &Config, config: &'a Config, degraded: impl Fn(&str) -> bool) -> Self {
         let same = |sink: &&SinkConfig| present.sinks.iter().any(|known| known == *sink);
-        let (kept, new): (Vec<_>, Vec<_>) = config.sinks.iter().partition(same);
-        Self { new, kept: kept.into_iter().map(|sink| sink.name.as_str()).collect() }
+        let (unchanged, new): (Vec<_>, _) = config.sinks.iter().partition(same);
+        let (again, kept): (_, Vec<_>) =
+            unchanged.into_iter().partition(|sink| degraded(&sink.name));
+        Self { new, again, kept: kept.into_iter().map(|sink| sink.name.as_str()).collect() }
     }
 
     /// The plugins of sinks that are started or ended.

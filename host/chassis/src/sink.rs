@@ -18,7 +18,7 @@ use crate::logger::{Level, Line};
 use crate::missing::Missing;
 use crate::plugin::{OpenRequest, Plugin, SinkPlugin};
 use crate::status::{SinkState, SinkStatus, StateCell};
-use crate::swap::{Reports, Site};
+use crate::swap::{Granted, Reports, Site};
 
 /// A version of a plugin and an instance of it.
 pub(crate) type OpenedPlugin = Result<(Arc<dyn Plugin>, Box<dyn SinkPlugin>), SinkProblem>;
@@ -47,7 +47,7 @@ impl Sink {
             version: self.site.actor.version(),
             state: self.state.get(),
             lanes: self.lanes.iter().filter_map(|lane| lane.ledger(&self.name)).collect(),
-            limits: self.site.request.reached.nonzero(),
+            limits: self.site.reached.nonzero(),
         }
     }
 }
@@ -92,6 +92,10 @@ pub(crate) fn start_sink(
 ) -> io::Result<Sink> {
     let name = config.name.clone();
     let degraded = result.is_err();
+    let granted = match &result {
+        Err(SinkProblem::Secret { .. } | SinkProblem::Directory { .. }) => Granted::No,
+        _ => Granted::Yes,
+    };
     let (version, plugin, state): (Arc<dyn Plugin>, Box<dyn SinkPlugin>, _) = match result {
         Ok((version, plugin)) => (version, plugin, SinkState::Working),
         Err(problem) => {
@@ -120,6 +124,6 @@ pub(crate) fn start_sink(
     });
     let (lanes, known) = lanes.into_iter().unzip();
     let actor = Arc::new(Actor::start(delivery, lanes, degraded, reports.clone())?);
-    let site = Arc::new(Site { config: config.clone(), request: request.clone(), actor });
+    let site = Arc::new(Site::new(config.clone(), request.clone(), granted, actor));
     Ok(Sink { name, state, lanes: known, site })
 }

@@ -252,7 +252,7 @@ fn open_at<'a>(
 }
 
 /// What a sink's plugin may reach, opened and read.
-fn grants(sink: &SinkConfig) -> Result<Grants, SinkProblem> {
+pub(crate) fn grants(sink: &SinkConfig) -> Result<Grants, SinkProblem> {
     let GrantsConfig { directory, stderr, log, environment, tcp, http, .. } = &sink.grants;
     let directory = directory.as_ref().map(|path| {
         let problem = |error| SinkProblem::directory(sink, path, error);

@@ -43,7 +43,7 @@ mod watch;
 pub use stage::{
     Event, Operation, PluginState, Stage, SwapError, Swapped, Target, Trial, TrialReport,
 };
-pub(crate) use swaps::{Site, Swaps};
+pub(crate) use swaps::{Granted, Site, Swaps};
 pub(crate) use ticket::{Came, Incoming, Report, Reports};
 pub(crate) use versions::Versions;
 pub(crate) use watch::Watcher;

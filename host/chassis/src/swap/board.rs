@@ -118,11 +118,14 @@ impl Board {
         for site in sites {
             self.tickets += 1;
             let ticket = Ticket::new(self.tickets);
-            let charge = Charge { plugin: plugin.clone(), request: site.request.clone() };
-            let incoming = Incoming { ticket: ticket.clone(), charge, probation };
-            let outcome = match site.actor.hand_over(incoming) {
-                true => None,
-                false => Some(Err("it is closed".to_owned())),
+            let handed = |request| {
+                let charge = Charge { plugin: plugin.clone(), request };
+                site.actor.hand_over(Incoming { ticket: ticket.clone(), charge, probation })
+            };
+            let outcome = match site.prepared().map(handed) {
+                Some(true) => None,
+                Some(false) => Some(Err("it is closed".to_owned())),
+                None => Some(Err("it has not got what it is granted".to_owned())),
             };
             entry.round.insert(ticket.id, Move { site, ticket, outcome });
         }

@@ -15,16 +15,62 @@ use crate::chassis::Parts;
 use crate::config::{PluginName, SinkConfig, SwapConfig};
 use crate::delivery::Charge;
 use crate::directory::open_private;
+use crate::error::SinkProblem;
+use crate::limits::LimitCounts;
 use crate::logger::{Level, Line};
 use crate::plugin::{Demands, OpenRequest, Origin, Plugin, PluginError, PluginVersion, Sighting};
-use crate::start::check_description;
+use crate::start::{self, check_description};
 
 /// A sink, as far as exchanges concern it.
 pub(crate) struct Site {
     pub(crate) config: SinkConfig,
-    /// What its plugin is opened with.
-    pub(crate) request: OpenRequest,
+    pub(crate) reached: LimitCounts,
     pub(crate) actor: Arc<Actor>,
+    /// What its plugin is opened with; without its grants where those could not be had.
+    request: Mutex<(OpenRequest, Granted)>,
+}
+
+/// Whether what a sink is granted was there: its directory, its secrets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Granted {
+    Yes,
+    No,
+}
+
+impl Site {
+    pub(crate) fn new(
+        config: SinkConfig,
+        request: OpenRequest,
+        granted: Granted,
+        actor: Arc<Actor>,
+    ) -> Self {
+        let reached = request.reached.clone();
+        Self { config, reached, actor, request: Mutex::new((request, granted)) }
+    }
+
+    /// What its plugin is opened with. Where its grants could not be had before they are looked for
+    /// now, which may block.
+    pub(crate) fn prepare(&self) -> Result<OpenRequest, SinkProblem> {
+        let mut place = self.request.lock().unwrap_or_else(PoisonError::into_inner);
+        let (request, granted) = &mut *place;
+        if *granted == Granted::No {
+            request.grants = start::grants(&self.config)?;
+            *granted = Granted::Yes;
+        }
+        Ok(request.clone())
+    }
+
+    /// The same as far as is known; `None` where its grants are not.
+    pub(crate) fn prepared(&self) -> Option<OpenRequest> {
+        let place = self.request.lock().unwrap_or_else(PoisonError::into_inner);
+        let (request, granted) = &*place;
+        (*granted == Granted::Yes).then(|| request.clone())
+    }
+
+    /// The same, with grants or without.
+    pub(crate) fn request(&self) -> OpenRequest {
+        self.request.lock().unwrap_or_else(PoisonError::into_inner).0.clone()
+    }
 }
 
 /// All plugins in use.
@@ -336,6 +382,9 @@ impl Swaps {
             demands.pins.extend(pin);
         }
         let refused = |error: String| SwapError::Refused(error);
+        for site in &sites {
+            site.prepare().map_err(|problem| refused(problem.to_string()))?;
+        }
         let origin = match target {
             Target::Directory => Origin::Directory,
             Target::File(path) => Origin::File(path.clone()),
@@ -362,7 +411,8 @@ impl Swaps {
         for site in &sites {
             check_description(&site.config, &plugin.description())
                 .map_err(|problem| refused(problem.to_string()))?;
-            let charge = Charge { plugin: plugin.clone(), request: site.request.clone() };
+            let request = site.prepare().map_err(|problem| refused(problem.to_string()))?;
+            let charge = Charge { plugin: plugin.clone(), request };
             self.rehearse(charge).map_err(refused)?;
         }
         Ok(plugin)
