@@ -184,7 +184,7 @@ fn outcomes_and_failures_come_back_as_the_plugin_gave_them() {
         assert_eq!(faulty(does).write(&three).unwrap(), [Exception { index: 0, outcome }]);
     }
     for (does, failure) in [
-        ("retry", Failure::Retry(None)),
+        ("retry", Failure::Retry { after: None, reason: "told to retry".to_owned() }),
         ("reject", Failure::Rejected("told to reject".to_owned())),
         ("broken", Failure::Broken("told to break".to_owned())),
     ] {

@@ -124,7 +124,10 @@ fn the_longest_wait_that_can_be_asked_for_is_a_day() {
         let settings = json!({ "on": "write", "does": "retry", "after_ms": asked });
         let mut sink = host().open(request("faulty", &settings)).unwrap();
         match sink.write(&batch(Stream::Usage, 0, 1)) {
-            Err(CallError::Failed(failure)) => assert_eq!(failure, Failure::Retry(Some(given))),
+            Err(CallError::Failed(failure)) => {
+                let reason = "told to retry".to_owned();
+                assert_eq!(failure, Failure::Retry { after: Some(given), reason });
+            }
             other => panic!("{other:?}"),
         }
     }

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::fmt;
 
-use crate::bindings::sink::wasink::plugin::lifecycle::Failure as Wire;
+use crate::bindings::sink::wasink::plugin::lifecycle::{Again, Failure as Wire};
 use crate::{Batch, Capture, Captured, Context, Exception, Failure, Sink, open, outcomes};
 
 /// Holds the sink of an instance between calls. For [`export_sink!`](crate::export_sink).
@@ -82,13 +82,10 @@ fn not_open() -> Wire {
 fn wire(failure: Failure) -> Wire {
     match failure {
         Failure::Retry { after, reason } => {
-            // The contract carries no reason for a retry, and the operator will want to know it.
-            crate::warn!("not delivered for now"; reason = reason);
-            Wire::Retry(after.map(outcomes::millis))
+            Wire::Retry(Again { after: after.map(outcomes::millis), reason })
         }
         Failure::InDoubt { after, reason } => {
-            crate::warn!("it is not known whether the records were delivered"; reason = reason);
-            Wire::InDoubt(after.map(outcomes::millis))
+            Wire::InDoubt(Again { after: after.map(outcomes::millis), reason })
         }
         Failure::Rejected(reason) => Wire::Rejected(reason),
         Failure::Broken(reason) => Wire::Broken(reason),

@@ -43,7 +43,7 @@ pub enum Failure {
     Retry {
         /// Not before this long has gone by, where the receiver said so.
         after: Option<Duration>,
-        /// What is in the way. It goes to the log.
+        /// What is in the way. The operator sees it in the log and in the status.
         reason: String,
     },
     /// It can't be told whether the receiver has the records: the same batch is delivered again, as
@@ -52,7 +52,7 @@ pub enum Failure {
     InDoubt {
         /// Not before this long has gone by, where the receiver said so.
         after: Option<Duration>,
-        /// What came in between. It goes to the log.
+        /// What came in between. The operator sees it in the log and in the status.
         reason: String,
     },
     /// Final, with the reason: the records go to the dead letters.

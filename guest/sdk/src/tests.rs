@@ -84,19 +84,17 @@ fn a_wrong_setting_is_named_by_its_path_and_a_right_one_opens() {
 
 #[test]
 fn errors_become_failures_by_what_can_be_done_about_them() {
-    use crate::bindings::sink::wasink::plugin::lifecycle::Failure as Wire;
+    use crate::bindings::sink::wasink::plugin::lifecycle::{Again, Failure as Wire};
+    let again = |after, reason: &str| Wire::Retry(Again { after, reason: reason.to_owned() });
     let slot = Slot::<Failing>::new();
     assert!(matches!(slot.write(&usage_at(0)), Err(Wire::Broken(_))), "it is not open");
     slot.open(&testing::context(r#"[{"size":1}]"#)).unwrap();
-    assert_eq!(slot.write(&usage_at(0)), Err(Wire::Retry(None)));
-    let logged = testing::logged();
-    assert_eq!(logged.len(), 1, "a retry says why");
-    assert_eq!(logged[0].level, Level::Warn);
-    assert_eq!(logged[0].field("reason"), Some(&LoggedValue::Text("no storage space".into())));
+    assert_eq!(slot.write(&usage_at(0)), Err(again(None, "no storage space")));
+    assert_eq!(testing::logged(), [], "the host says why");
     assert!(matches!(slot.write(&usage_at(1)), Err(Wire::Rejected(_))));
     let wrong = "the batch is of another kind: `usage`".to_owned();
     assert_eq!(slot.write(&usage_at(2)), Err(Wire::Rejected(wrong)));
-    assert_eq!(slot.write(&usage_at(3)), Err(Wire::Retry(Some(1_500))));
+    assert_eq!(slot.write(&usage_at(3)), Err(again(Some(1_500), "slow down")));
     assert_eq!(slot.write(&usage_at(4)), Err(Wire::Broken("worn out".into())));
     assert_eq!(slot.entries()[0].id, "test");
     slot.reset();

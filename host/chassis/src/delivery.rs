@@ -376,17 +376,16 @@ impl Delivery {
         let lane = item.lane;
         self.searching = matches!(error, CallError::Stopped(_));
         match error {
-            CallError::Failed(Failure::Retry(hint)) => {
+            CallError::Failed(Failure::Retry { after, reason }) => {
                 // It says nothing about what an earlier call may have brought about.
                 item.doubt = item.earlier;
                 if item.doubt.is_none() && self.about.dedup_window.is_some() {
                     books.not_taken(item.lane, &item.batch);
                 }
-                self.again(vec![item], "the plugin asks to try again", hint, books);
+                self.again(vec![item], &reason, after, books);
             }
-            CallError::Failed(Failure::InDoubt(hint)) => {
-                let reason = "it is not known whether the receiver has them";
-                self.again(vec![item], reason, hint, books);
+            CallError::Failed(ref in_doubt @ Failure::InDoubt { after, .. }) => {
+                self.again(vec![item], &in_doubt.to_string(), after, books);
             }
             CallError::Failed(Failure::Rejected(reason)) => {
                 self.reject(&item, &reason, books);
@@ -456,7 +455,8 @@ impl Delivery {
                 // flush each from now on, and the last of them takes the blame for this one.
                 let Some((blamed, _)) = self.unflushed.pop() else { return Ok(()) };
                 let mut others: Vec<_> = self.unflushed.drain(..).map(|(item, _)| item).collect();
-                if matches!(error, CallError::Failed(Failure::Retry(_) | Failure::Rejected(_))) {
+                if matches!(error, CallError::Failed(Failure::Retry { .. } | Failure::Rejected(_)))
+                {
                     // The receiver has answered for all of them.
                     others.iter_mut().for_each(|item| item.doubt = item.earlier);
                 }

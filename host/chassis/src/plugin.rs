@@ -382,12 +382,22 @@ pub struct Exception {
 /// A plugin's own answer that a call did not do what was asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
-    /// The same again later, after this long where known.
-    #[error("the plugin asks to try again")]
-    Retry(Option<Duration>),
+    /// The same again later.
+    #[error("the plugin asks to try again: {reason}")]
+    Retry {
+        /// Not before this long has gone by, where known.
+        after: Option<Duration>,
+        /// Why it did not succeed.
+        reason: String,
+    },
     /// The same again later, and it is not known whether the receiver has the records.
-    #[error("the plugin can't tell whether the receiver has the records")]
-    InDoubt(Option<Duration>),
+    #[error("it is not known whether the receiver has the records: {reason}")]
+    InDoubt {
+        /// Not before this long has gone by, where known.
+        after: Option<Duration>,
+        /// What came in between.
+        reason: String,
+    },
     /// Final for every record of the call.
     #[error("rejected: {0}")]
     Rejected(String),

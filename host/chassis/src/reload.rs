@@ -228,8 +228,7 @@ impl Chassis {
         let (parts, reports) = (&self.parts, &self.reports);
         let started = lanes(config, &self.logs).map_err(|problem| problem.to_string());
         let started = started.and_then(|lanes| {
-            let started =
-                start_sink(config, &old.site.request(), opened, lanes, parts, reports);
+            let started = start_sink(config, &old.site.request(), opened, lanes, parts, reports);
             started.map(Arc::new).map_err(|error| error.to_string())
         });
         started.map_err(|reason| failed.push(and_then(reason))).ok()

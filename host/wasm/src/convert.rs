@@ -265,11 +265,26 @@ fn ask(given: about::Ask, words: &Words) -> Ask {
 
 pub(crate) fn failure(given: lifecycle::Failure, words: &Words) -> Failure {
     match given {
-        lifecycle::Failure::Retry(after) => Failure::Retry(after.map(wait)),
-        lifecycle::Failure::InDoubt(after) => Failure::InDoubt(after.map(wait)),
+        lifecycle::Failure::Retry(again) => {
+            let (after, reason) = self::again(again, words);
+            Failure::Retry { after, reason }
+        }
+        lifecycle::Failure::InDoubt(again) => {
+            let (after, reason) = self::again(again, words);
+            Failure::InDoubt { after, reason }
+        }
         lifecycle::Failure::Rejected(reason) => Failure::Rejected(words.text(reason)),
         lifecycle::Failure::Broken(reason) => Failure::Broken(words.text(reason)),
     }
+}
+
+/// When, and why.
+fn again(given: lifecycle::Again, words: &Words) -> (Option<Duration>, String) {
+    let reason = match given.reason.as_str() {
+        "" => "the plugin does not say why".to_owned(),
+        _ => words.text(given.reason),
+    };
+    (given.after.map(wait), reason)
 }
 
 /// A plugin's answer to a batch of `len` records. An answer that names a record which is not there,

@@ -2574,16 +2574,33 @@ pub mod wasink {
                         .finish()
                 }
             }
+            /// How a call is to be tried again.
+            #[derive(Clone, Eq, PartialEq)]
+            pub struct Again {
+                /// Not before so many milliseconds have gone by; where there is none, the host chooses.
+                pub after: ::core::option::Option<u64>,
+                /// Why it did not succeed, for the operator; may be empty.
+                pub reason: _rt::String,
+            }
+            impl ::core::fmt::Debug for Again {
+                fn fmt(
+                    &self,
+                    f: &mut ::core::fmt::Formatter<'_>,
+                ) -> ::core::fmt::Result {
+                    f.debug_struct("Again")
+                        .field("after", &self.after)
+                        .field("reason", &self.reason)
+                        .finish()
+                }
+            }
             /// Why a call did not do what it was asked.
             #[derive(Clone, Eq, PartialEq)]
             pub enum Failure {
-                /// It was not done, and may pass: the same again, not before so many milliseconds have gone by
-                /// where a number is given.
-                Retry(::core::option::Option<u64>),
-                /// It can't be told whether it did: an answer got lost, above all. The same again, not before so
-                /// many milliseconds have gone by where a number is given, and only as long as the receiver
-                /// recognises what it has had.
-                InDoubt(::core::option::Option<u64>),
+                /// It was not done, and may pass: the same again.
+                Retry(Again),
+                /// It can't be told whether it did: an answer got lost, above all. The same again, and only as
+                /// long as the receiver recognises what it has had.
+                InDoubt(Again),
                 /// Final, for every record of the call, with the reason.
                 Rejected(_rt::String),
                 /// This instance can't go on, with the reason: the host makes a new one and tries again.
@@ -3388,11 +3405,15 @@ pub mod exports {
                             }
                             Err(e) => {
                                 *ptr2.add(0).cast::<u8>() = (1i32) as u8;
-                                use super::super::super::super::wasink::plugin::lifecycle::Failure as V8;
+                                use super::super::super::super::wasink::plugin::lifecycle::Failure as V12;
                                 match e {
-                                    V8::Retry(e) => {
+                                    V12::Retry(e) => {
                                         *ptr2.add(8).cast::<u8>() = (0i32) as u8;
-                                        match e {
+                                        let super::super::super::super::wasink::plugin::lifecycle::Again {
+                                            after: after6,
+                                            reason: reason6,
+                                        } = e;
+                                        match after6 {
                                             Some(e) => {
                                                 *ptr2.add(16).cast::<u8>() = (1i32) as u8;
                                                 *ptr2.add(24).cast::<i64>() = _rt::as_i64(e);
@@ -3401,40 +3422,60 @@ pub mod exports {
                                                 *ptr2.add(16).cast::<u8>() = (0i32) as u8;
                                             }
                                         };
-                                    }
-                                    V8::InDoubt(e) => {
-                                        *ptr2.add(8).cast::<u8>() = (1i32) as u8;
-                                        match e {
-                                            Some(e) => {
-                                                *ptr2.add(16).cast::<u8>() = (1i32) as u8;
-                                                *ptr2.add(24).cast::<i64>() = _rt::as_i64(e);
-                                            }
-                                            None => {
-                                                *ptr2.add(16).cast::<u8>() = (0i32) as u8;
-                                            }
-                                        };
-                                    }
-                                    V8::Rejected(e) => {
-                                        *ptr2.add(8).cast::<u8>() = (2i32) as u8;
-                                        let vec6 = (e.into_bytes()).into_boxed_slice();
-                                        let ptr6 = vec6.as_ptr().cast::<u8>();
-                                        let len6 = vec6.len();
-                                        ::core::mem::forget(vec6);
-                                        *ptr2
-                                            .add(16 + 1 * ::core::mem::size_of::<*const u8>())
-                                            .cast::<usize>() = len6;
-                                        *ptr2.add(16).cast::<*mut u8>() = ptr6.cast_mut();
-                                    }
-                                    V8::Broken(e) => {
-                                        *ptr2.add(8).cast::<u8>() = (3i32) as u8;
-                                        let vec7 = (e.into_bytes()).into_boxed_slice();
+                                        let vec7 = (reason6.into_bytes()).into_boxed_slice();
                                         let ptr7 = vec7.as_ptr().cast::<u8>();
                                         let len7 = vec7.len();
                                         ::core::mem::forget(vec7);
                                         *ptr2
-                                            .add(16 + 1 * ::core::mem::size_of::<*const u8>())
+                                            .add(32 + 1 * ::core::mem::size_of::<*const u8>())
                                             .cast::<usize>() = len7;
-                                        *ptr2.add(16).cast::<*mut u8>() = ptr7.cast_mut();
+                                        *ptr2.add(32).cast::<*mut u8>() = ptr7.cast_mut();
+                                    }
+                                    V12::InDoubt(e) => {
+                                        *ptr2.add(8).cast::<u8>() = (1i32) as u8;
+                                        let super::super::super::super::wasink::plugin::lifecycle::Again {
+                                            after: after8,
+                                            reason: reason8,
+                                        } = e;
+                                        match after8 {
+                                            Some(e) => {
+                                                *ptr2.add(16).cast::<u8>() = (1i32) as u8;
+                                                *ptr2.add(24).cast::<i64>() = _rt::as_i64(e);
+                                            }
+                                            None => {
+                                                *ptr2.add(16).cast::<u8>() = (0i32) as u8;
+                                            }
+                                        };
+                                        let vec9 = (reason8.into_bytes()).into_boxed_slice();
+                                        let ptr9 = vec9.as_ptr().cast::<u8>();
+                                        let len9 = vec9.len();
+                                        ::core::mem::forget(vec9);
+                                        *ptr2
+                                            .add(32 + 1 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<usize>() = len9;
+                                        *ptr2.add(32).cast::<*mut u8>() = ptr9.cast_mut();
+                                    }
+                                    V12::Rejected(e) => {
+                                        *ptr2.add(8).cast::<u8>() = (2i32) as u8;
+                                        let vec10 = (e.into_bytes()).into_boxed_slice();
+                                        let ptr10 = vec10.as_ptr().cast::<u8>();
+                                        let len10 = vec10.len();
+                                        ::core::mem::forget(vec10);
+                                        *ptr2
+                                            .add(16 + 1 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<usize>() = len10;
+                                        *ptr2.add(16).cast::<*mut u8>() = ptr10.cast_mut();
+                                    }
+                                    V12::Broken(e) => {
+                                        *ptr2.add(8).cast::<u8>() = (3i32) as u8;
+                                        let vec11 = (e.into_bytes()).into_boxed_slice();
+                                        let ptr11 = vec11.as_ptr().cast::<u8>();
+                                        let len11 = vec11.len();
+                                        ::core::mem::forget(vec11);
+                                        *ptr2
+                                            .add(16 + 1 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<usize>() = len11;
+                                        *ptr2.add(16).cast::<*mut u8>() = ptr11.cast_mut();
                                     }
                                 }
                             }
@@ -3479,21 +3520,33 @@ pub mod exports {
                             _ => {
                                 let l7 = i32::from(*arg0.add(8).cast::<u8>());
                                 match l7 {
-                                    0 => {}
-                                    1 => {}
-                                    2 => {
-                                        let l8 = *arg0.add(16).cast::<*mut u8>();
+                                    0 => {
+                                        let l8 = *arg0.add(32).cast::<*mut u8>();
                                         let l9 = *arg0
-                                            .add(16 + 1 * ::core::mem::size_of::<*const u8>())
+                                            .add(32 + 1 * ::core::mem::size_of::<*const u8>())
                                             .cast::<usize>();
                                         _rt::cabi_dealloc(l8, l9, 1);
                                     }
-                                    _ => {
-                                        let l10 = *arg0.add(16).cast::<*mut u8>();
+                                    1 => {
+                                        let l10 = *arg0.add(32).cast::<*mut u8>();
                                         let l11 = *arg0
-                                            .add(16 + 1 * ::core::mem::size_of::<*const u8>())
+                                            .add(32 + 1 * ::core::mem::size_of::<*const u8>())
                                             .cast::<usize>();
                                         _rt::cabi_dealloc(l10, l11, 1);
+                                    }
+                                    2 => {
+                                        let l12 = *arg0.add(16).cast::<*mut u8>();
+                                        let l13 = *arg0
+                                            .add(16 + 1 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<usize>();
+                                        _rt::cabi_dealloc(l12, l13, 1);
+                                    }
+                                    _ => {
+                                        let l14 = *arg0.add(16).cast::<*mut u8>();
+                                        let l15 = *arg0
+                                            .add(16 + 1 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<usize>();
+                                        _rt::cabi_dealloc(l14, l15, 1);
                                     }
                                 }
                             }
@@ -3513,11 +3566,15 @@ pub mod exports {
                             }
                             Err(e) => {
                                 *ptr1.add(0).cast::<u8>() = (1i32) as u8;
-                                use super::super::super::super::wasink::plugin::lifecycle::Failure as V4;
+                                use super::super::super::super::wasink::plugin::lifecycle::Failure as V8;
                                 match e {
-                                    V4::Retry(e) => {
+                                    V8::Retry(e) => {
                                         *ptr1.add(8).cast::<u8>() = (0i32) as u8;
-                                        match e {
+                                        let super::super::super::super::wasink::plugin::lifecycle::Again {
+                                            after: after2,
+                                            reason: reason2,
+                                        } = e;
+                                        match after2 {
                                             Some(e) => {
                                                 *ptr1.add(16).cast::<u8>() = (1i32) as u8;
                                                 *ptr1.add(24).cast::<i64>() = _rt::as_i64(e);
@@ -3526,40 +3583,60 @@ pub mod exports {
                                                 *ptr1.add(16).cast::<u8>() = (0i32) as u8;
                                             }
                                         };
-                                    }
-                                    V4::InDoubt(e) => {
-                                        *ptr1.add(8).cast::<u8>() = (1i32) as u8;
-                                        match e {
-                                            Some(e) => {
-                                                *ptr1.add(16).cast::<u8>() = (1i32) as u8;
-                                                *ptr1.add(24).cast::<i64>() = _rt::as_i64(e);
-                                            }
-                                            None => {
-                                                *ptr1.add(16).cast::<u8>() = (0i32) as u8;
-                                            }
-                                        };
-                                    }
-                                    V4::Rejected(e) => {
-                                        *ptr1.add(8).cast::<u8>() = (2i32) as u8;
-                                        let vec2 = (e.into_bytes()).into_boxed_slice();
-                                        let ptr2 = vec2.as_ptr().cast::<u8>();
-                                        let len2 = vec2.len();
-                                        ::core::mem::forget(vec2);
-                                        *ptr1
-                                            .add(16 + 1 * ::core::mem::size_of::<*const u8>())
-                                            .cast::<usize>() = len2;
-                                        *ptr1.add(16).cast::<*mut u8>() = ptr2.cast_mut();
-                                    }
-                                    V4::Broken(e) => {
-                                        *ptr1.add(8).cast::<u8>() = (3i32) as u8;
-                                        let vec3 = (e.into_bytes()).into_boxed_slice();
+                                        let vec3 = (reason2.into_bytes()).into_boxed_slice();
                                         let ptr3 = vec3.as_ptr().cast::<u8>();
                                         let len3 = vec3.len();
                                         ::core::mem::forget(vec3);
                                         *ptr1
-                                            .add(16 + 1 * ::core::mem::size_of::<*const u8>())
+                                            .add(32 + 1 * ::core::mem::size_of::<*const u8>())
                                             .cast::<usize>() = len3;
-                                        *ptr1.add(16).cast::<*mut u8>() = ptr3.cast_mut();
+                                        *ptr1.add(32).cast::<*mut u8>() = ptr3.cast_mut();
+                                    }
+                                    V8::InDoubt(e) => {
+                                        *ptr1.add(8).cast::<u8>() = (1i32) as u8;
+                                        let super::super::super::super::wasink::plugin::lifecycle::Again {
+                                            after: after4,
+                                            reason: reason4,
+                                        } = e;
+                                        match after4 {
+                                            Some(e) => {
+                                                *ptr1.add(16).cast::<u8>() = (1i32) as u8;
+                                                *ptr1.add(24).cast::<i64>() = _rt::as_i64(e);
+                                            }
+                                            None => {
+                                                *ptr1.add(16).cast::<u8>() = (0i32) as u8;
+                                            }
+                                        };
+                                        let vec5 = (reason4.into_bytes()).into_boxed_slice();
+                                        let ptr5 = vec5.as_ptr().cast::<u8>();
+                                        let len5 = vec5.len();
+                                        ::core::mem::forget(vec5);
+                                        *ptr1
+                                            .add(32 + 1 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<usize>() = len5;
+                                        *ptr1.add(32).cast::<*mut u8>() = ptr5.cast_mut();
+                                    }
+                                    V8::Rejected(e) => {
+                                        *ptr1.add(8).cast::<u8>() = (2i32) as u8;
+                                        let vec6 = (e.into_bytes()).into_boxed_slice();
+                                        let ptr6 = vec6.as_ptr().cast::<u8>();
+                                        let len6 = vec6.len();
+                                        ::core::mem::forget(vec6);
+                                        *ptr1
+                                            .add(16 + 1 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<usize>() = len6;
+                                        *ptr1.add(16).cast::<*mut u8>() = ptr6.cast_mut();
+                                    }
+                                    V8::Broken(e) => {
+                                        *ptr1.add(8).cast::<u8>() = (3i32) as u8;
+                                        let vec7 = (e.into_bytes()).into_boxed_slice();
+                                        let ptr7 = vec7.as_ptr().cast::<u8>();
+                                        let len7 = vec7.len();
+                                        ::core::mem::forget(vec7);
+                                        *ptr1
+                                            .add(16 + 1 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<usize>() = len7;
+                                        *ptr1.add(16).cast::<*mut u8>() = ptr7.cast_mut();
                                     }
                                 }
                             }
@@ -3577,21 +3654,33 @@ pub mod exports {
                             _ => {
                                 let l1 = i32::from(*arg0.add(8).cast::<u8>());
                                 match l1 {
-                                    0 => {}
-                                    1 => {}
-                                    2 => {
-                                        let l2 = *arg0.add(16).cast::<*mut u8>();
+                                    0 => {
+                                        let l2 = *arg0.add(32).cast::<*mut u8>();
                                         let l3 = *arg0
-                                            .add(16 + 1 * ::core::mem::size_of::<*const u8>())
+                                            .add(32 + 1 * ::core::mem::size_of::<*const u8>())
                                             .cast::<usize>();
                                         _rt::cabi_dealloc(l2, l3, 1);
                                     }
-                                    _ => {
-                                        let l4 = *arg0.add(16).cast::<*mut u8>();
+                                    1 => {
+                                        let l4 = *arg0.add(32).cast::<*mut u8>();
                                         let l5 = *arg0
-                                            .add(16 + 1 * ::core::mem::size_of::<*const u8>())
+                                            .add(32 + 1 * ::core::mem::size_of::<*const u8>())
                                             .cast::<usize>();
                                         _rt::cabi_dealloc(l4, l5, 1);
+                                    }
+                                    2 => {
+                                        let l6 = *arg0.add(16).cast::<*mut u8>();
+                                        let l7 = *arg0
+                                            .add(16 + 1 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<usize>();
+                                        _rt::cabi_dealloc(l6, l7, 1);
+                                    }
+                                    _ => {
+                                        let l8 = *arg0.add(16).cast::<*mut u8>();
+                                        let l9 = *arg0
+                                            .add(16 + 1 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<usize>();
+                                        _rt::cabi_dealloc(l8, l9, 1);
                                     }
                                 }
                             }
@@ -3702,9 +3791,14 @@ pub mod exports {
                 #[doc(hidden)]
                 pub use __export_wasink_plugin_sink_0_1_0_cabi;
                 #[repr(align(8))]
-                struct _RetArea([::core::mem::MaybeUninit<u8>; 32]);
+                struct _RetArea(
+                    [::core::mem::MaybeUninit<
+                        u8,
+                    >; 32 + 2 * ::core::mem::size_of::<*const u8>()],
+                );
                 static mut _RET_AREA: _RetArea = _RetArea(
-                    [::core::mem::MaybeUninit::uninit(); 32],
+                    [::core::mem::MaybeUninit::uninit(); 32
+                        + 2 * ::core::mem::size_of::<*const u8>()],
                 );
             }
         }
@@ -3945,9 +4039,9 @@ macro_rules! __export_sink_plugin_impl {
         () = { #[rustfmt::skip] #[cfg(target_arch = "wasm32")] #[unsafe (link_section =
         "component-type:wit-bindgen:0.61.1:wasink:plugin@0.1.0:sink-plugin:imports and exports")]
         #[doc(hidden)] #[allow(clippy::octal_escapes)] pub static
-        __WIT_BINDGEN_COMPONENT_TYPE : [u8; 7811] = *
+        __WIT_BINDGEN_COMPONENT_TYPE : [u8; 7840] = *
         b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\x81<\x01A\x02\x01A*\x01\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\x9e<\x01A\x02\x01A*\x01\
 B\x08\x01m\x04\x05debug\x04info\x04warn\x05error\x04\0\x05level\x03\0\0\x01q\x04\
 \x04text\x01s\0\x06signed\x01x\0\x08unsigned\x01w\0\x07boolean\x01\x7f\0\x04\0\x05\
 value\x03\0\x02\x01o\x02s\x03\x01p\x04\x01@\x03\x05level\x01\x07messages\x06fiel\
@@ -4086,28 +4180,29 @@ method]batch.append-to\x01/\x01p\x03\x01j\x010\x01\x20\x01@\x01\x04self$\01\x04\
 [method]batch.usage-columns\x017\x01p\x07\x01j\x018\x01\x20\x01@\x01\x04self$\09\
 \x04\0\x15[method]batch.control\x01:\x01p\x09\x01j\x01;\x01\x20\x01@\x01\x04self\
 $\0<\x04\0\x14[method]batch.events\x01=\x03\0\x1bwasink:plugin/batches@0.1.0\x05\
-\x17\x01B\x05\x01r\x04\x04names\x07node-ids\x05epochs\x08settingss\x04\0\x07cont\
-ext\x03\0\0\x01kw\x01q\x04\x05retry\x01\x02\0\x08in-doubt\x01\x02\0\x08rejected\x01\
-s\0\x06broken\x01s\0\x04\0\x07failure\x03\0\x03\x03\0\x1dwasink:plugin/lifecycle\
-@0.1.0\x05\x18\x01B\x10\x02\x03\x02\x01\x0e\x04\0\x06stream\x03\0\0\x01m\x02\x08\
-on-write\x08on-flush\x04\0\x0cacknowledges\x03\0\x02\x01q\x07\x09directory\0\0\x04\
-http\x01s\0\x03tcp\x01s\0\x06secret\x01s\0\x0benvironment\x01s\0\x06stderr\0\0\x03\
-log\0\0\x04\0\x04need\x03\0\x04\x01r\x03\x04need\x05\x08required\x7f\x06reasons\x04\
-\0\x03ask\x03\0\x06\x01p\x01\x01ks\x01kw\x01p\x07\x01r\x08\x07versions\x07summar\
-ys\x07streams\x08\x0fsettings-schema\x09\x0cacknowledges\x03\x0cdedup-window\x0a\
-\x11acceptance-window\x0a\x04asks\x0b\x04\0\x0bdescription\x03\0\x0c\x01@\0\0\x0d\
-\x04\0\x08describe\x01\x0e\x04\0\x19wasink:plugin/about@0.1.0\x05\x19\x02\x03\0\x09\
-\x07context\x02\x03\0\x09\x07failure\x02\x03\0\x08\x05batch\x01B\x18\x02\x03\x02\
-\x01\x1a\x04\0\x07context\x03\0\0\x02\x03\x02\x01\x1b\x04\0\x07failure\x03\0\x02\
-\x02\x03\x02\x01\x1c\x04\0\x05batch\x03\0\x04\x01kw\x01q\x05\x09duplicate\0\0\x05\
-retry\x01\x06\0\x08in-doubt\x01\x06\0\x08rejected\x01s\0\x07expired\0\0\x04\0\x07\
-outcome\x03\0\x07\x01r\x02\x05indexy\x07outcome\x08\x04\0\x09exception\x03\0\x09\
-\x01j\0\x01s\x01@\x01\x07context\x01\0\x0b\x04\0\x04open\x01\x0c\x01h\x05\x01p\x0a\
-\x01j\x01\x0e\x01\x03\x01@\x01\x05batch\x0d\0\x0f\x04\0\x05write\x01\x10\x01j\0\x01\
-\x03\x01@\0\0\x11\x04\0\x05flush\x01\x12\x01@\0\0\x0b\x04\0\x05close\x01\x13\x04\
-\0\x18wasink:plugin/sink@0.1.0\x05\x1d\x04\0\x1fwasink:plugin/sink-plugin@0.1.0\x04\
-\0\x0b\x11\x01\0\x0bsink-plugin\x03\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0d\
-wit-component\x070.258.3\x10wit-bindgen-rust\x060.61.1";
+\x17\x01B\x07\x01r\x04\x04names\x07node-ids\x05epochs\x08settingss\x04\0\x07cont\
+ext\x03\0\0\x01kw\x01r\x02\x05after\x02\x06reasons\x04\0\x05again\x03\0\x03\x01q\
+\x04\x05retry\x01\x04\0\x08in-doubt\x01\x04\0\x08rejected\x01s\0\x06broken\x01s\0\
+\x04\0\x07failure\x03\0\x05\x03\0\x1dwasink:plugin/lifecycle@0.1.0\x05\x18\x01B\x10\
+\x02\x03\x02\x01\x0e\x04\0\x06stream\x03\0\0\x01m\x02\x08on-write\x08on-flush\x04\
+\0\x0cacknowledges\x03\0\x02\x01q\x07\x09directory\0\0\x04http\x01s\0\x03tcp\x01\
+s\0\x06secret\x01s\0\x0benvironment\x01s\0\x06stderr\0\0\x03log\0\0\x04\0\x04nee\
+d\x03\0\x04\x01r\x03\x04need\x05\x08required\x7f\x06reasons\x04\0\x03ask\x03\0\x06\
+\x01p\x01\x01ks\x01kw\x01p\x07\x01r\x08\x07versions\x07summarys\x07streams\x08\x0f\
+settings-schema\x09\x0cacknowledges\x03\x0cdedup-window\x0a\x11acceptance-window\
+\x0a\x04asks\x0b\x04\0\x0bdescription\x03\0\x0c\x01@\0\0\x0d\x04\0\x08describe\x01\
+\x0e\x04\0\x19wasink:plugin/about@0.1.0\x05\x19\x02\x03\0\x09\x07context\x02\x03\
+\0\x09\x07failure\x02\x03\0\x08\x05batch\x01B\x18\x02\x03\x02\x01\x1a\x04\0\x07c\
+ontext\x03\0\0\x02\x03\x02\x01\x1b\x04\0\x07failure\x03\0\x02\x02\x03\x02\x01\x1c\
+\x04\0\x05batch\x03\0\x04\x01kw\x01q\x05\x09duplicate\0\0\x05retry\x01\x06\0\x08\
+in-doubt\x01\x06\0\x08rejected\x01s\0\x07expired\0\0\x04\0\x07outcome\x03\0\x07\x01\
+r\x02\x05indexy\x07outcome\x08\x04\0\x09exception\x03\0\x09\x01j\0\x01s\x01@\x01\
+\x07context\x01\0\x0b\x04\0\x04open\x01\x0c\x01h\x05\x01p\x0a\x01j\x01\x0e\x01\x03\
+\x01@\x01\x05batch\x0d\0\x0f\x04\0\x05write\x01\x10\x01j\0\x01\x03\x01@\0\0\x11\x04\
+\0\x05flush\x01\x12\x01@\0\0\x0b\x04\0\x05close\x01\x13\x04\0\x18wasink:plugin/s\
+ink@0.1.0\x05\x1d\x04\0\x1fwasink:plugin/sink-plugin@0.1.0\x04\0\x0b\x11\x01\0\x0b\
+sink-plugin\x03\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0dwit-component\x07\
+0.258.3\x10wit-bindgen-rust\x060.61.1";
         };
     };
 }
@@ -4120,8 +4215,8 @@ pub use __export_sink_plugin_impl as export;
 )]
 #[doc(hidden)]
 #[allow(clippy::octal_escapes)]
-pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 7200] = *b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xfe6\x01A\x02\x01A#\x01\
+pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 7229] = *b"\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\x9b7\x01A\x02\x01A#\x01\
 B\x08\x01m\x04\x05debug\x04info\x04warn\x05error\x04\0\x05level\x03\0\0\x01q\x04\
 \x04text\x01s\0\x06signed\x01x\0\x08unsigned\x01w\0\x07boolean\x01\x7f\0\x04\0\x05\
 value\x03\0\x02\x01o\x02s\x03\x01p\x04\x01@\x03\x05level\x01\x07messages\x06fiel\
@@ -4260,13 +4355,13 @@ method]batch.append-to\x01/\x01p\x03\x01j\x010\x01\x20\x01@\x01\x04self$\01\x04\
 [method]batch.usage-columns\x017\x01p\x07\x01j\x018\x01\x20\x01@\x01\x04self$\09\
 \x04\0\x15[method]batch.control\x01:\x01p\x09\x01j\x01;\x01\x20\x01@\x01\x04self\
 $\0<\x04\0\x14[method]batch.events\x01=\x03\0\x1bwasink:plugin/batches@0.1.0\x05\
-\x17\x01B\x05\x01r\x04\x04names\x07node-ids\x05epochs\x08settingss\x04\0\x07cont\
-ext\x03\0\0\x01kw\x01q\x04\x05retry\x01\x02\0\x08in-doubt\x01\x02\0\x08rejected\x01\
-s\0\x06broken\x01s\0\x04\0\x07failure\x03\0\x03\x03\0\x1dwasink:plugin/lifecycle\
-@0.1.0\x05\x18\x04\0?wasink:plugin/sink-plugin-with-all-of-its-exports-removed@0\
-.1.0\x04\0\x0b1\x01\0+sink-plugin-with-all-of-its-exports-removed\x03\0\0\0G\x09\
-producers\x01\x0cprocessed-by\x02\x0dwit-component\x070.258.3\x10wit-bindgen-rus\
-t\x060.61.1";
+\x17\x01B\x07\x01r\x04\x04names\x07node-ids\x05epochs\x08settingss\x04\0\x07cont\
+ext\x03\0\0\x01kw\x01r\x02\x05after\x02\x06reasons\x04\0\x05again\x03\0\x03\x01q\
+\x04\x05retry\x01\x04\0\x08in-doubt\x01\x04\0\x08rejected\x01s\0\x06broken\x01s\0\
+\x04\0\x07failure\x03\0\x05\x03\0\x1dwasink:plugin/lifecycle@0.1.0\x05\x18\x04\0\
+?wasink:plugin/sink-plugin-with-all-of-its-exports-removed@0.1.0\x04\0\x0b1\x01\0\
++sink-plugin-with-all-of-its-exports-removed\x03\0\0\0G\x09producers\x01\x0cproc\
+essed-by\x02\x0dwit-component\x070.258.3\x10wit-bindgen-rust\x060.61.1";
 #[inline(never)]
 #[doc(hidden)]
 pub fn __link_custom_section_describing_imports() {

@@ -330,6 +330,14 @@ fn exception(index: usize, outcome: Outcome) -> Exception {
 
 const SOON: Option<Duration> = Some(Duration::from_secs(7));
 
+fn retry(after: Option<Duration>) -> Failure {
+    Failure::Retry { after, reason: "busy".to_owned() }
+}
+
+fn in_doubt(after: Option<Duration>) -> Failure {
+    Failure::InDoubt { after, reason: "reset".to_owned() }
+}
+
 #[test]
 fn each_outcome_is_counted_once_and_only_what_is_to_be_retried_comes_again() {
     let first = vec![
@@ -359,7 +367,7 @@ fn each_outcome_is_counted_once_and_only_what_is_to_be_retried_comes_again() {
 
 #[test]
 fn a_plugin_that_asks_to_try_again_gets_the_same_batch_and_is_complained_of_once() {
-    let again = || Err(Failure::Retry(None).into());
+    let again = || Err(retry(None).into());
     let came = deliver(answers((0..40).map(|_| again()).collect()), batch(5, 3));
     assert_eq!(came.calls.len(), 41);
     assert!(came.calls.iter().all(|call| *call == came.calls[0]), "same positions, same ids");
@@ -376,12 +384,12 @@ fn a_plugin_that_asks_to_try_again_gets_the_same_batch_and_is_complained_of_once
 
 #[test]
 fn a_hint_is_waited_for_and_one_of_zero_does_not_keep_the_thread_spinning() {
-    let hinted = |hint| deliver(answers(vec![Err(Failure::Retry(Some(hint)).into())]), batch(0, 1));
+    let hinted = |hint| deliver(answers(vec![Err(retry(Some(hint)).into())]), batch(0, 1));
     let wait = hinted(Duration::from_secs(90)).waits[0];
     assert!(Duration::from_secs(89) < wait && wait <= Duration::from_secs(90), "{wait:?}");
     assert!(hinted(Duration::MAX).waits[0] <= LONGEST_HINT);
 
-    let at_once = || Err(Failure::Retry(Some(Duration::ZERO)).into());
+    let at_once = || Err(retry(Some(Duration::ZERO)).into());
     let came = deliver(answers((0..40).map(|_| at_once()).collect()), batch(0, 1));
     assert!(came.waits.iter().max().unwrap() > &Duration::from_secs(5), "{:?}", came.waits);
 }
@@ -426,7 +434,7 @@ fn a_record_that_computes_for_ever_twice_is_rejected() {
 fn a_plugin_that_acknowledges_on_flush_is_flushed_before_anything_counts() {
     let mut fake = answers(vec![Ok(vec![exception(0, Outcome::Duplicate)])]);
     fake.acknowledges = Acknowledges::OnFlush;
-    let mut failures = vec![Err(Failure::Retry(None).into()), Err(trap().into())].into_iter();
+    let mut failures = vec![Err(retry(None).into()), Err(trap().into())].into_iter();
     fake.flush = Box::new(move || failures.next().unwrap_or(Ok(())));
     let came = deliver(fake, batch(0, 2));
     let write = came.calls[0].clone();
@@ -439,11 +447,12 @@ fn a_plugin_that_acknowledges_on_flush_is_flushed_before_anything_counts() {
 #[test]
 fn when_time_is_over_what_is_settled_counts_and_the_rest_does_not() {
     let first = vec![exception(1, Outcome::Retry(None)), exception(2, Outcome::Expired)];
-    let fake = answers(vec![Ok(first), Err(Failure::Retry(None).into())]);
+    let fake = answers(vec![Ok(first), Err(retry(None).into())]);
     let came = deliver_for(fake, batch(0, 3), Hurry { most: Some(1), ..Hurry::default() });
     assert!(!came.finished);
     assert_eq!(came.counts, [1, 0, 0, 1]);
-    assert!(matches!(came.state, SinkState::Retrying { failures: 2, .. }), "{:?}", came.state);
+    let reason = "busy".to_owned();
+    assert_eq!(came.state, SinkState::Retrying { failures: 2, reason });
 }
 
 #[test]
@@ -485,7 +494,7 @@ fn a_logger_that_panics_does_not_end_a_delivery() {
         }
     }
     let state = Arc::new(StateCell::new(SinkState::Working));
-    let fake = answers(vec![Err(trap().into()), Err(Failure::Retry(None).into())]);
+    let fake = answers(vec![Err(trap().into()), Err(retry(None).into())]);
     let mut delivery = delivery(fake, &state, Arc::new(Panics), true);
     let (mut books, mut patience) = (Counts::default(), Hurry::default());
     assert!(delivery.deliver(0, batch(0, 2), None, &mut books, &mut patience).is_ok());
@@ -576,8 +585,8 @@ impl Clock for Ticking {
 
 #[test]
 fn only_what_a_receiver_may_have_is_held() {
-    let retry = || Err(Failure::Retry(None).into());
-    let doubt = || Err(Failure::InDoubt(None).into());
+    let retry = || Err(retry(None).into());
+    let doubt = || Err(in_doubt(None).into());
     let one = |outcome| Ok(vec![exception(1, outcome)]);
     for (answers, held) in [
         (vec![retry(), retry()], false),
@@ -599,8 +608,8 @@ fn only_what_a_receiver_may_have_is_held() {
 fn what_the_receiver_has_not_got_is_not_in_doubt_after_a_restart_either() {
     let one = |outcome| Ok(vec![exception(1, outcome)]);
     for (answer, in_doubt) in [
-        (Err(Failure::Retry(None).into()), false),
-        (Err(Failure::InDoubt(None).into()), true),
+        (Err(retry(None).into()), false),
+        (Err(in_doubt(None).into()), true),
         (Err(trap().into()), true),
         (one(Outcome::InDoubt(None)), true),
     ] {
@@ -635,7 +644,7 @@ fn what_was_never_handed_over_is_not_held_however_long_no_instance_opens() {
 
 #[test]
 fn after_many_failures_a_few_records_are_tried_until_they_get_through() {
-    let again = || Err(Failure::Retry(None).into());
+    let again = || Err(retry(None).into());
     let came = deliver(answers((0..6).map(|_| again()).collect()), batch(0, 100));
     let sizes: Vec<_> = came.written().iter().map(Vec::len).collect();
     assert_eq!(sizes, [100, 100, 100, 100, 100, PROBE, PROBE, 100 - PROBE]);
@@ -785,7 +794,7 @@ impl Model {
                 }
                 Ok(exceptions)
             }
-            Action::Retry => Err(Failure::Retry(None).into()),
+            Action::Retry => Err(retry(None).into()),
             Action::Reject => {
                 positions.iter().for_each(|&position| self.settle(position, 4));
                 Err(Failure::Rejected("no".to_owned()).into())

@@ -180,8 +180,8 @@ impl Trial {
                 });
                 Share::Delivered(exceptions)
             }
-            Err(CallError::Failed(Failure::Retry(_))) => Share::None,
-            Err(CallError::Failed(Failure::InDoubt(_))) => Share::Unknown,
+            Err(CallError::Failed(Failure::Retry { .. })) => Share::None,
+            Err(CallError::Failed(Failure::InDoubt { .. })) => Share::Unknown,
             Err(error) => {
                 self.score.stopped(&error);
                 Share::Unknown

@@ -6,11 +6,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use wasink_chassis::logger::{Level, Line, Logger};
-use wasink_chassis::plugin::Failure;
 use wasink_chassis::{Chassis, SinkState};
 
 use super::kit::{
-    Bench, Call, Fake, Gate, Kit, PATIENCE, adds_up, lane, next_write, one, sink, usage,
+    Bench, Call, Fake, Gate, Kit, PATIENCE, adds_up, lane, next_write, one, retry, sink, usage,
 };
 
 const SHORT: Duration = Duration::from_millis(50);
@@ -90,7 +89,7 @@ fn a_call_that_hangs_is_interrupted_at_the_deadline_and_its_records_are_pending(
 #[test]
 fn a_plugin_that_asks_for_more_time_does_not_hold_up_the_end() {
     let later = Some(Duration::from_secs(3600));
-    let (fake, calls) = Fake::writing(move |_| Err(Failure::Retry(later).into()));
+    let (fake, calls) = Fake::writing(move |_| Err(retry(later).into()));
     let bench = one(fake);
     let chassis = bench.open().unwrap();
     chassis.usage().emit(usage("r"));
@@ -202,7 +201,7 @@ fn a_logger_that_panics_on_a_sinks_thread_costs_no_record() {
             true
         }
     }
-    let mut answers = vec![Err(Failure::Retry(None).into())].into_iter();
+    let mut answers = vec![Err(retry(None).into())].into_iter();
     let (fake, calls) = Fake::writing(move |_| answers.next().unwrap_or(Ok(Vec::new())));
     let bench = one(fake);
     let mut parts = bench.parts();

@@ -10,8 +10,8 @@ use tempfile::TempDir;
 use wasink_chassis::config::{Config, PluginName};
 use wasink_chassis::logger::{Level, Line, Logger};
 use wasink_chassis::plugin::{
-    Acknowledges, CallError, Captured, Demands, Description, Exception, Interrupter, OpenRequest,
-    Origin, Plugin, PluginError, PluginVersion, Plugins, SinkPlugin,
+    Acknowledges, CallError, Captured, Demands, Description, Exception, Failure, Interrupter,
+    OpenRequest, Origin, Plugin, PluginError, PluginVersion, Plugins, SinkPlugin,
 };
 use wasink_chassis::{Chassis, LaneLedger, OpenError, Parts, Status};
 use wasink_journal::Batch;
@@ -431,4 +431,9 @@ pub(super) fn adds_up(status: &Status) {
             + lane.pending;
         assert_eq!(stream.accepted, sum, "{status:?}");
     }
+}
+
+/// A plugin's wish to be asked again.
+pub(crate) fn retry(after: Option<Duration>) -> Failure {
+    Failure::Retry { after, reason: "busy".to_owned() }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use wasink_chassis::plugin::{CallError, Exception, Failure, Outcome};
 
-use super::kit::{Bench, Fake, Kit, PATIENCE, adds_up, sink, trap, usage};
+use super::kit::{Bench, Fake, Kit, PATIENCE, adds_up, retry, sink, trap, usage};
 
 /// What a plugin answers to one call: an outcome for each record over and over, or no answer.
 #[derive(Debug, Clone)]
@@ -65,7 +65,7 @@ fn scripted(script: Vec<Answer>) -> (Fake, Model) {
                 }
                 Ok(exceptions)
             }
-            Answer::Retry => Err(Failure::Retry(SOON).into()),
+            Answer::Retry => Err(retry(SOON).into()),
             Answer::Reject => {
                 counts[2] += batch.len() as u64;
                 Err(Failure::Rejected("no".to_owned()).into())

@@ -10,8 +10,8 @@ use wasink_chassis::plugin::{Acknowledges, Exception, Failure, Outcome};
 use wasink_chassis::{Chassis, SinkState};
 
 use super::kit::{
-    Bench, Call, Fake, Gate, Kit, PATIENCE, START, adds_up, lane, next_write, one, rids, seen,
-    sink, trap, usage,
+    Bench, Call, Fake, Gate, Kit, PATIENCE, START, adds_up, lane, next_write, one, retry, rids,
+    seen, sink, trap, usage,
 };
 
 #[test]
@@ -58,7 +58,7 @@ fn many_threads_emit_and_every_record_comes_once_in_the_order_of_its_producer() 
 #[test]
 fn a_record_keeps_id_position_and_time_however_often_it_is_delivered() {
     let mut answers = vec![
-        Err(Failure::Retry(Some(Duration::from_millis(1))).into()),
+        Err(retry(Some(Duration::from_millis(1))).into()),
         Err(Failure::Broken("gone".to_owned()).into()),
         Err(trap().into()),
         Ok(vec![Exception { index: 0, outcome: Outcome::Retry(None) }]),

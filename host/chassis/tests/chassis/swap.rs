@@ -5,12 +5,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use wasink_chassis::hooks::Hooks;
-use wasink_chassis::plugin::{CallError, Exception, Failure, Outcome, PluginVersion};
+use wasink_chassis::plugin::{CallError, Exception, Outcome, PluginVersion};
 use wasink_chassis::{Chassis, Event, Stage, SwapError, Target};
 
 use super::kit::{
-    Bench, Call, Fake, Gate, Kit, PATIENCE, adds_up, interrupted, lane, next_write, one, rids,
-    sink, trap, usage,
+    Bench, Call, Fake, Gate, Kit, PATIENCE, adds_up, interrupted, lane, next_write, one, retry,
+    rids, sink, trap, usage,
 };
 
 /// Tells of every event, and of grace periods.
@@ -257,7 +257,7 @@ fn a_version_that_keeps_its_sink_going_has_proved_itself() {
 fn a_sink_that_waits_to_try_again_changes_at_once() {
     // An operator who mends a plugin need not wait for the next attempt of the broken one.
     let hour = Duration::from_secs(3600);
-    let (old, old_calls) = Fake::writing(move |_| Err(Failure::Retry(Some(hour)).into()));
+    let (old, old_calls) = Fake::writing(move |_| Err(retry(Some(hour)).into()));
     let (new, new_calls) = Fake::new();
     let bench = bench(old, "");
     let (chassis, _) = open(&bench);
