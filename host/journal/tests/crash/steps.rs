@@ -33,6 +33,8 @@ pub(crate) enum Step {
     Doubt(usize),
     /// Settles what is in doubt at a lane, as delivered or as to be handed over again.
     EndDoubt(usize, bool),
+    /// The receiver says that it has not got what is in doubt at a lane; or all of it but the last.
+    NotTaken(usize, bool),
     /// A dead letter, the one at this place of those that are there, was delivered after all.
     Resolve(usize, usize),
     /// Takes away the dead letters whose bit is set.
@@ -101,6 +103,7 @@ fn step(crashes: Vec<Crash>) -> impl Strategy<Value = Step> {
         2 => (0..3_usize).prop_map(Step::Sync),
         1 => (0..3_usize).prop_map(Step::Doubt),
         1 => (0..3_usize, any::<bool>()).prop_map(|(lane, as_had)| Step::EndDoubt(lane, as_had)),
+        1 => (0..3_usize, any::<bool>()).prop_map(|(lane, all)| Step::NotTaken(lane, all)),
         2 => (0..3_usize, 0..9_usize).prop_map(|(lane, place)| Step::Resolve(lane, place)),
         1 => (0..3_usize, any::<u8>()).prop_map(|(lane, which)| Step::Purge(lane, which)),
         3 => (0..3_usize, 0..5_u8).prop_map(|(lane, version)| Step::TakeOver(lane, version)),

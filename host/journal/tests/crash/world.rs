@@ -32,7 +32,7 @@ mod lane;
 mod mend;
 
 use lane::{audit, check, note, settle};
-use mend::{end_doubt, purge, resolve, take_over};
+use mend::{end_doubt, not_taken, purge, resolve, take_over};
 
 pub(crate) struct World {
     disk: Disk,
@@ -140,6 +140,9 @@ impl World {
             }),
             Step::EndDoubt(lane, as_had) => self.with_lane(*lane, |reader, lane, _| {
                 end_doubt(reader, *as_had, lane);
+            }),
+            Step::NotTaken(lane, all) => self.with_lane(*lane, |reader, lane, _| {
+                not_taken(reader, *all, lane);
             }),
             Step::Resolve(which, place) => self.with_lane(*which, |reader, lane, _| {
                 resolve(reader, LANES[*which].0, *place, lane);

@@ -71,3 +71,14 @@ pub(super) fn end_doubt(reader: &mut Reader, as_had: bool, lane: &mut LaneModel)
         lane.kept(Kept::Synced);
     }
 }
+
+pub(super) fn not_taken(reader: &mut Reader, all: bool, lane: &mut LaneModel) {
+    lane.learn(&reader.state());
+    let Some(doubt) = reader.state().doubt else { return };
+    // What was not written down comes back as doubt after a crash, which is the careful side.
+    let _written = reader.not_taken(doubt.from..if all { doubt.to } else { doubt.to - 1 });
+    if all {
+        lane.doubts.clear();
+    }
+    assert_eq!(reader.state().doubt.is_none(), all);
+}
