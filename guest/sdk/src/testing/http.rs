@@ -242,6 +242,8 @@ fn respond(stream: &mut TcpStream, reply: &Reply) -> io::Result<()> {
             for (name, value) in &reply.headers {
                 head.push_str(&format!("{name}: {value}\r\n"));
             }
+            // One exchange a connection, and said so: a client that keeps it would race with its end.
+            head.push_str("Connection: close\r\n");
             head.push_str(&format!("Content-Length: {}\r\n\r\n", reply.body.len()));
             stream.write_all(head.as_bytes())?;
             stream.write_all(&reply.body)?;
