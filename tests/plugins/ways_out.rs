@@ -192,6 +192,26 @@ fn a_request_goes_where_it_is_granted_and_nowhere_else() {
 }
 
 #[test]
+fn an_origin_is_its_scheme_its_host_and_its_port_together() {
+    let (receiver, other) = (ok(), ok());
+    let (port, elsewhere) = (receiver.url("/").port(), other.url("/").port());
+    NAMES.lead("same.example", &[&["127.0.0.1"]]);
+    let url = format!("http://same.example:{port}/");
+    for (origin, granted) in [
+        (format!("http://same.example:{port}"), true),
+        (format!("https://same.example:{port}"), false),
+        (format!("http://other.example:{port}"), false),
+        (format!("http://127.0.0.1:{port}"), false),
+        (format!("http://same.example:{elsewhere}"), false),
+    ] {
+        let grants = format!("http = [{{ origin = '{origin}', networks = ['loopback'] }}]");
+        let found = Errand::new(&request_to(&url), &grants).run();
+        let denied = found.starts_with("failed: ") && found.contains("not granted");
+        assert_eq!((found == "200 fine", denied), (granted, !granted), "{origin}: {found}");
+    }
+}
+
+#[test]
 fn a_name_that_leads_to_an_address_that_is_not_public_is_refused_unless_that_is_granted() {
     let receiver = ok();
     let port = receiver.url("/").port();
@@ -209,11 +229,21 @@ fn a_name_that_leads_to_an_address_that_is_not_public_is_refused_unless_that_is_
         let grants = format!("http = [{{ {origin}, networks = ['loopback'] }}]");
         assert_eq!(Errand::new(&errand, &grants).run(), "200 fine");
     }
-    // Only the address that is allowed is connected to, not the other one first.
+    // Only the address that is allowed is connected to, not the other one first, nor after it.
     let errand = request_to(&format!("http://mixed.example:{port}/"));
     let grants =
         format!("http = [{{ origin = 'http://mixed.example:{port}', networks = ['loopback'] }}]");
     assert_eq!(Errand::new(&errand, &grants).run(), "200 fine");
+    // Nobody is there, and the receiver is at the other address.
+    NAMES.lead("beside.example", &[&["127.0.0.2", "127.0.0.1"]]);
+    let errand = request_to(&format!("http://beside.example:{port}/"));
+    let grants = format!(
+        "http = [{{ origin = 'http://beside.example:{port}', networks = ['127.0.0.2/32'] }}]"
+    );
+    let before = receiver.received().len();
+    let found = Errand::new(&errand, &grants).run();
+    assert!(found.starts_with("failed: "), "{found}");
+    assert_eq!(receiver.received().len(), before);
 }
 
 #[test]
@@ -221,10 +251,12 @@ fn a_name_that_is_bound_to_another_address_in_between_leads_nowhere() {
     let receiver = ok();
     let port = receiver.url("/").port();
     // What is looked at and what is connected to are one answer: the second one is never asked for
-    // by the same connection.
-    NAMES.lead("rebinding.example", &[&["203.0.113.7"], &["127.0.0.1"]]);
+    // by the same connection. The first may be connected to, and nobody is there.
+    NAMES.lead("rebinding.example", &[&["127.0.0.2"], &["127.0.0.1"]]);
     let errand = request_to(&format!("http://rebinding.example:{port}/"));
-    let grants = format!("http = [{{ origin = 'http://rebinding.example:{port}' }}]");
+    let grants = format!(
+        "http = [{{ origin = 'http://rebinding.example:{port}', networks = ['127.0.0.2/32'] }}]"
+    );
     let mut errand = Errand::new(&errand, &grants);
     for _ in 0..3 {
         assert!(errand.run().starts_with("failed: "));
@@ -270,6 +302,27 @@ fn credentials_are_put_on_by_the_host_in_the_place_of_the_guests_own() {
         // The guest can't ask for what only the host needs.
         let asking = json!({ "errand": "secret", "name": "token" });
         assert_eq!(Errand::new(&asking, &grants).run(), "none");
+    }
+}
+
+#[test]
+fn each_origin_gets_its_own_credential_and_no_other() {
+    let (first, second, none) = (ok(), ok(), ok());
+    let grants = format!(
+        "http = [{{ origin = '{}', bearer = 'token' }}, {{ origin = '{}', bearer = 'signing' }}, \
+         {{ origin = '{}' }}]",
+        origin(&first),
+        origin(&second),
+        origin(&none)
+    );
+    for (receiver, expected) in [
+        (&first, Some("Bearer wasink")),
+        (&second, Some("Bearer whsec_c2VjcmV0IGtleQ==")),
+        (&none, None),
+    ] {
+        let mut errand = Errand::new(&request_to(&receiver.url("/").to_string()), &grants);
+        assert_eq!(errand.run(), "200 fine");
+        assert_eq!(receiver.received()[0].header("authorization"), expected);
     }
 }
 
