@@ -114,6 +114,20 @@ fn long_reasons_are_cut() {
 }
 
 #[test]
+fn what_a_plugin_says_when_it_opens_and_closes_is_cut_as_well() {
+    let saying = |on: &str| {
+        let mut request = request("faulty", &json!({ "on": on, "does": "error" }));
+        request.limits.text_bytes = 6;
+        host().open(request)
+    };
+    assert_eq!(error(saying("open")), "plugin `faulty` refused to open as `under-test`: broken…");
+    match saying("close").unwrap().close() {
+        Err(CallError::Failed(Failure::Broken(said))) => assert_eq!(said, "broken…"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
 fn the_longest_wait_that_can_be_asked_for_is_a_day() {
     for (asked, given) in [
         (u64::MAX, Duration::from_hours(24)),

@@ -345,8 +345,9 @@ fn a_request_is_signed_as_standard_webhooks_has_it() {
     let grants = format!("http = [{{ origin = '{}', signature = 'signing' }}]", origin(&receiver));
     for id in [None, Some("batch-7")] {
         let mut errand = request_to(&receiver.url("/").to_string());
+        errand["headers"] = json!({ "webhook-timestamp": "1", "webhook-signature": "v1,mine" });
         if let Some(id) = id {
-            errand["headers"] = json!({ "webhook-id": id });
+            errand["headers"]["webhook-id"] = id.into();
         }
         let mut errand = Errand::new(&errand, &grants);
         assert_eq!((errand.run(), errand.run()), ("200 fine".to_owned(), "200 fine".to_owned()));
@@ -360,7 +361,23 @@ fn a_request_is_signed_as_standard_webhooks_has_it() {
         mac.update(signed.as_bytes());
         let expected = format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes()));
         assert_eq!(header("webhook-signature"), expected);
+        for name in ["webhook-id", "webhook-timestamp", "webhook-signature"] {
+            let all = first.headers.iter().filter(|(key, _)| key == name).count();
+            assert_eq!(all, 1, "`{name}` is the host's alone");
+        }
     }
+    // Another body has another id, and what parts the id from the time can't be in it.
+    let mut other = request_to(&receiver.url("/").to_string());
+    other["body"] = json!(["other", 1]);
+    assert_eq!(Errand::new(&other, &grants).run(), "200 fine");
+    let received = receiver.received();
+    let (first, last) = (&received[0], &received[received.len() - 1]);
+    assert_ne!(first.header("webhook-id"), last.header("webhook-id"));
+    other["headers"] = json!({ "webhook-id": "batch.1" });
+    let mut parted = Errand::new(&other, &grants);
+    assert!(parted.run().starts_with("failed: "));
+    assert!(parted.told()[0].contains("`webhook-id` has a `.` in it"), "{:?}", parted.told());
+    assert_eq!(receiver.received().len(), received.len());
 }
 
 #[test]
@@ -372,16 +389,21 @@ fn what_is_sent_and_what_comes_back_is_limited() {
         _ => Reply::status(200).body("fine"),
     });
     let grants = format!("http = [{{ origin = '{}' }}]", origin(&receiver));
+    // What is signed has to be there as a whole first.
+    let signed = format!("http = [{{ origin = '{}', signature = 'signing' }}]", origin(&receiver));
     let url = |path: &str| receiver.url(path).to_string();
-    for (errand, limit) in [
-        (request_to(&url("/long")), Limit::HttpAnswer),
-        (request_to(&url("/headers")), Limit::HttpHeaders),
-        (
-            json!({ "errand": "request", "url": url("/"), "body": ["xxxxxxxxxx", 200] }),
-            Limit::HttpRequest,
-        ),
+    let large = json!({ "errand": "request", "url": url("/"), "body": ["xxxxxxxxxx", 200] });
+    // Each costs more than its name and its value.
+    let many: BTreeMap<_, _> = (0..250).map(|n| (format!("x-{n}"), "y")).collect();
+    let many = json!({ "errand": "request", "url": url("/"), "body": ["", 0], "headers": many });
+    for (errand, grants, limit) in [
+        (request_to(&url("/long")), &grants, Limit::HttpAnswer),
+        (request_to(&url("/headers")), &grants, Limit::HttpHeaders),
+        (large.clone(), &grants, Limit::HttpRequest),
+        (large, &signed, Limit::HttpRequest),
+        (many, &grants, Limit::HttpHeaders),
     ] {
-        let mut errand = Errand::limited(&errand, &grants, |limits| {
+        let mut errand = Errand::limited(&errand, grants, |limits| {
             limits.http_answer_bytes = 1_000;
             limits.http_request_bytes = 1_000;
             limits.http_header_bytes = 8 << 10;
@@ -389,6 +411,37 @@ fn what_is_sent_and_what_comes_back_is_limited() {
         let found = errand.run();
         assert!(found.starts_with("failed: "), "{limit:?}: {found}");
         assert!(errand.reached.get(limit) > 0, "{limit:?}: {found}");
+    }
+    // What was too large to be sent was not sent.
+    assert!(receiver.received().iter().all(|request| request.path != "/"));
+}
+
+#[test]
+fn headers_that_are_never_sent_are_limited_as_well() {
+    let headers = |kib: usize| {
+        let limits = |limits: &mut Limits| limits.http_header_bytes = 16 << 10;
+        Errand::limited(&json!({ "errand": "headers", "kib": kib }), "", limits)
+    };
+    assert_eq!(headers(32).run(), "32 headers");
+    let mut errand = headers(80);
+    let error = errand.sink.write(&batch(Stream::Usage, 0, 1)).unwrap_err().to_string();
+    assert!(error.contains("trapped in `write`"), "{error}");
+    assert!(error.contains("it came up against `limits.http_headers`"), "{error}");
+    assert_eq!(errand.reached.get(Limit::HttpHeaders), 1);
+}
+
+#[test]
+fn chance_is_given_in_pieces_that_the_host_has_room_for() {
+    let chance = |bytes: u64| {
+        let errand = json!({ "errand": "chance", "bytes": bytes });
+        let limits = |limits: &mut Limits| limits.host_call_bytes = 1 << 20;
+        let mut errand = Errand::limited(&errand, "", limits);
+        errand.sink.write(&batch(Stream::Usage, 0, 1)).map_err(|error| error.to_string())
+    };
+    assert!(chance(1 << 10).is_ok());
+    for bytes in [(1 << 20) + 1, 32 << 20, u64::MAX] {
+        let error = chance(bytes).unwrap_err();
+        assert!(error.contains("it came up against `limits.host_call`"), "{error}");
     }
 }
 
@@ -425,6 +478,13 @@ fn an_origin_is_spelled_by_the_host_and_receivers_are_not_asked_to_repeat_what_t
         assert!(found.starts_with("failed: ") && found.contains("Method"), "{method}: {found}");
     }
     assert_eq!(receiver.received().len(), 1);
+    // A user in it is no part of an origin, and is not told of either.
+    let mut named = Errand::new(&at_once(format!("me:s3cret@{host}:{port}"), "GET"), &grants);
+    let found = named.run();
+    assert!(found.starts_with("failed: "), "{found}");
+    let told = named.told().join("\n");
+    assert!(!told.contains("s3cret") && !told.contains("me:"), "{told}");
+    assert_eq!(receiver.received().len(), 1);
 }
 
 #[test]
@@ -434,6 +494,21 @@ fn a_receiver_that_never_answers_ends_with_the_time_that_a_request_may_take() {
     let mut errand =
         Errand::limited(&request_to(&receiver.url("/").to_string()), &grants, |limits| {
             limits.http_time = Duration::from_millis(100)
+        });
+    let found = errand.run();
+    assert!(found.starts_with("failed: "), "{found}");
+    assert_eq!(errand.reached.get(Limit::HttpTime), 1);
+}
+
+#[test]
+fn an_answer_that_never_ends_ends_with_the_time_that_a_request_may_take() {
+    let head = "HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n";
+    let drip = head.to_owned() + &"x".repeat(100_000);
+    let receiver = Receiver::new(move |_| Reply::drip(drip.clone(), Duration::from_millis(1)));
+    let grants = format!("http = [{{ origin = '{}' }}]", origin(&receiver));
+    let mut errand =
+        Errand::limited(&request_to(&receiver.url("/").to_string()), &grants, |limits| {
+            limits.http_time = Duration::from_secs(1)
         });
     let found = errand.run();
     assert!(found.starts_with("failed: "), "{found}");
@@ -528,7 +603,10 @@ fn a_directory_ends_where_its_quota_is_however_it_is_made_to_grow() {
         "files",
         "directories",
         "links",
+        "symlinks",
         "holes",
+        "placed",
+        "placed-holes",
         "nameless",
         "read-only",
     ] {

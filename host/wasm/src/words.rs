@@ -142,6 +142,43 @@ pub(crate) fn cut(text: &mut String, max: usize) -> bool {
 }
 
 #[cfg(test)]
+pub(crate) mod testing {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use wasink_chassis::limits::{LimitCounts, Limits};
+    use wasink_chassis::logger::{Level, Line, Logger};
+
+    use super::Words;
+
+    /// Counts lines.
+    #[derive(Default)]
+    pub(crate) struct Heard(AtomicUsize);
+
+    impl Heard {
+        pub(crate) fn lines(&self) -> usize {
+            self.0.load(Ordering::SeqCst)
+        }
+    }
+
+    impl Logger for Heard {
+        fn log(&self, _: &Line<'_>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+
+        fn enabled(&self, _: Level) -> bool {
+            true
+        }
+    }
+
+    /// The log of a sink, and what is heard of it.
+    pub(crate) fn words(limits: Limits, reached: &LimitCounts) -> (Words, Arc<Heard>) {
+        let heard = Arc::new(Heard::default());
+        (Words::new("x".into(), heard.clone(), limits, reached.clone(), false), heard)
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use std::time::{Duration, Instant};
 

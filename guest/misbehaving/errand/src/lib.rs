@@ -9,8 +9,11 @@ use std::net::{TcpListener, TcpStream, ToSocketAddrs as _, UdpSocket};
 use serde::Deserialize;
 use wasink_guest::http::{Client, Request};
 use wasink_guest::prelude::*;
+use wasink_guest::wasip2::filesystem::preopens::get_directories;
+use wasink_guest::wasip2::filesystem::types::{Descriptor, DescriptorFlags, OpenFlags, PathFlags};
 use wasink_guest::wasip2::http::outgoing_handler::handle;
 use wasink_guest::wasip2::http::types::{Fields, Method, OutgoingRequest, Scheme};
+use wasink_guest::wasip2::random::random::get_random_bytes;
 
 /// What it is told.
 #[derive(Debug, Deserialize)]
@@ -66,6 +69,16 @@ pub enum Settings {
     },
     /// Tells all variables.
     Environment,
+    /// Makes headers of so many KiB for a request that it never sends.
+    Headers {
+        /// How many.
+        kib: usize,
+    },
+    /// Asks for so many bytes of chance at once, and tells how many came.
+    Chance {
+        /// How many.
+        bytes: u64,
+    },
     /// Fills its directory in this way.
     Fill {
         /// The way.
@@ -144,6 +157,14 @@ fn run(settings: &Settings) -> Found {
             let variables: Vec<_> = std::env::vars().map(|(n, v)| format!("{n}={v}")).collect();
             Ok(variables.join(" "))
         }
+        Settings::Headers { kib } => {
+            let headers = Fields::new();
+            for _ in 0..*kib {
+                headers.append("x", &PIECE[..1024]).map_err(wasi)?;
+            }
+            Ok(format!("{} headers", headers.get("x").len()))
+        }
+        Settings::Chance { bytes } => Ok(format!("{} bytes", get_random_bytes(*bytes).len())),
         Settings::Fill { by } => fill(by),
     }
 }
@@ -172,10 +193,24 @@ fn at_once(authority: &str, requests: usize, method: &str) -> Found {
     Ok(format!("{answered} answers"))
 }
 
+const PIECE: [u8; 4096] = [b'x'; 4096];
+const ENOUGH: u64 = 10_000;
+
+/// As far as the standard library has no name for it.
+fn wasi(error: impl std::fmt::Debug) -> std::io::Error {
+    std::io::Error::other(format!("{error:?}"))
+}
+
+/// Its directory, and a file in it that can be written to at any place.
+fn placed() -> std::io::Result<(Descriptor, Descriptor)> {
+    let (directory, _) = get_directories().pop().ok_or_else(|| wasi("no directory"))?;
+    let flags = DescriptorFlags::READ | DescriptorFlags::WRITE;
+    let file = directory.open_at(PathFlags::empty(), "f", OpenFlags::CREATE, flags);
+    Ok((directory, file.map_err(wasi)?))
+}
+
 /// Makes its directory grow until that fails, or for so long that it did not.
 fn fill(by: &str) -> Found {
-    const PIECE: [u8; 4096] = [b'x'; 4096];
-    const ENOUGH: u64 = 10_000;
     fs::create_dir_all("/data/more")?;
     let mut open: Vec<File> = Vec::new();
     for n in 0..ENOUGH {
@@ -203,6 +238,15 @@ fn fill(by: &str) -> Found {
                 fs::write("/data/f", "x")?;
                 fs::hard_link("/data/f", format!("/data/more/{n}"))
             }
+            // Without a stream, piece by piece.
+            "placed" => {
+                placed().and_then(|(_, file)| file.write(&PIECE, n * 4096).map(drop).map_err(wasi))
+            }
+            "placed-holes" => placed()
+                .and_then(|(_, file)| file.write(b"x", (n + 1) * 4096).map(drop).map_err(wasi)),
+            "symlinks" => placed().and_then(|(directory, _)| {
+                directory.symlink_at("f", &format!("more/{n}")).map_err(wasi)
+            }),
             // A byte far behind the end: what is between them takes room once somebody writes there.
             "holes" => {
                 File::options().create(true).write(true).truncate(false).open("/data/f").and_then(

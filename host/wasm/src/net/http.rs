@@ -307,37 +307,19 @@ impl WasiHttpHooks for Http {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
-    use wasink_chassis::logger::{Line, Logger};
-
     use super::*;
     use crate::net::SystemResolver;
-
-    /// Counts lines.
-    #[derive(Default)]
-    struct Lines(AtomicUsize);
-
-    impl Logger for Lines {
-        fn log(&self, _: &Line<'_>) {
-            self.0.fetch_add(1, Ordering::SeqCst);
-        }
-
-        fn enabled(&self, _: Level) -> bool {
-            true
-        }
-    }
+    use crate::words::testing::words;
 
     #[test]
     fn a_guest_that_asks_for_all_there_is_does_not_fill_the_log() {
-        let (lines, limits, reached) =
-            (Arc::new(Lines::default()), Limits::default(), LimitCounts::default());
-        let words = Words::new("x".into(), lines.clone(), limits, reached.clone(), false);
+        let (limits, reached) = (Limits::default(), LimitCounts::default());
+        let (words, heard) = words(limits, &reached);
         let resolver: Arc<dyn Resolve> = Arc::new(SystemResolver);
         let outlets = Outlets::new(&Grants::default(), limits, reached, words, &resolver).unwrap();
         for port in 1..1_000 {
             outlets.refuse(&format!("http://a.example:{port}/").parse().unwrap());
         }
-        assert_eq!(lines.0.load(Ordering::SeqCst), TOLD);
+        assert_eq!(heard.lines(), TOLD);
     }
 }

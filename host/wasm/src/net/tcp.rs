@@ -201,26 +201,11 @@ pub(crate) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<
 #[cfg(test)]
 mod tests {
     use std::io;
-    use std::sync::Mutex;
 
     use wasink_chassis::limits::{LimitCounts, Limits};
-    use wasink_chassis::logger::{Line, Logger};
 
     use super::*;
-
-    /// Counts lines.
-    #[derive(Default)]
-    struct Lines(Mutex<usize>);
-
-    impl Logger for Lines {
-        fn log(&self, _: &Line<'_>) {
-            *self.0.lock().unwrap() += 1;
-        }
-
-        fn enabled(&self, _: Level) -> bool {
-            true
-        }
-    }
+    use crate::words::testing::{Heard, words};
 
     /// Every name leads to all of these.
     struct Leads(Vec<IpAddr>);
@@ -235,13 +220,11 @@ mod tests {
         }
     }
 
-    fn tcp(targets: &[&str], leads: &[&str]) -> (Arc<Tcp>, Arc<Lines>) {
-        let lines = Arc::new(Lines::default());
-        let words =
-            Words::new("x".into(), lines.clone(), Limits::default(), LimitCounts::default(), false);
+    fn tcp(targets: &[&str], leads: &[&str]) -> (Arc<Tcp>, Arc<Heard>) {
+        let (words, heard) = words(Limits::default(), &LimitCounts::default());
         let targets = targets.iter().map(|target| TcpTarget::parse(target).unwrap()).collect();
         let leads = leads.iter().map(|address| address.parse().unwrap()).collect();
-        (Tcp::new(targets, Arc::new(Leads(leads)), words), lines)
+        (Tcp::new(targets, Arc::new(Leads(leads)), words), heard)
     }
 
     fn found(tcp: &Arc<Tcp>, name: &str) -> Option<Vec<IpAddr>> {
@@ -285,8 +268,7 @@ mod tests {
         assert!(check("0.0.0.0:0", SocketAddrUse::TcpBind));
         assert!(!check("0.0.0.0:1", SocketAddrUse::TcpBind));
         assert!(!check("127.0.0.1:0", SocketAddrUse::TcpBind));
-        for used in [SocketAddrUse::TcpListen, SocketAddrUse::TcpAccept, SocketAddrUse::UdpSend]
-        {
+        for used in [SocketAddrUse::TcpListen, SocketAddrUse::TcpAccept, SocketAddrUse::UdpSend] {
             assert!(!check("8.8.8.8:1", used), "{used:?}");
             assert!(!check("0.0.0.0:0", used), "{used:?}");
         }
@@ -296,7 +278,7 @@ mod tests {
     fn neither_what_is_remembered_nor_what_is_told_grows_without_an_end() {
         let many: Vec<_> = (0..2_000).map(|n| format!("8.8.{}.{}", n / 250, n % 250)).collect();
         let many: Vec<_> = many.iter().map(String::as_str).collect();
-        let (tcp, lines) = tcp(&["many.example:1"], &many);
+        let (tcp, heard) = tcp(&["many.example:1"], &many);
         for _ in 0..2 {
             assert_eq!(found(&tcp, "many.example").unwrap().len(), 2_000);
         }
@@ -318,6 +300,6 @@ mod tests {
             let refused = tcp.check(([9, 9, 9, 9], port).into(), SocketAddrUse::TcpConnect);
             assert!(!pollster::block_on(refused));
         }
-        assert_eq!(*lines.0.lock().unwrap(), TOLD);
+        assert_eq!(heard.lines(), TOLD);
     }
 }
