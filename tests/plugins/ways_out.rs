@@ -633,6 +633,25 @@ fn a_directory_ends_where_its_quota_is_however_it_is_made_to_grow() {
 }
 
 #[test]
+fn files_are_made_as_they_were_asked_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut request = request("errand", &json!({ "errand": "meddle" }));
+    request.grants = crate::kit::grant(directory.path());
+    let found = Errand::open(request).run();
+    assert_eq!(found, "taken: true, written: false, made: true");
+}
+
+#[test]
+fn no_more_is_held_than_there_may_be_handles() {
+    let mut errand =
+        Errand::limited(&json!({ "errand": "hold" }), "", |limits| limits.handles = 50);
+    let error = errand.sink.write(&batch(Stream::Usage, 0, 1)).unwrap_err().to_string();
+    assert!(error.contains("it came up against `limits.handles`"), "{error}");
+    let held = errand.told().len();
+    assert!((20..=50).contains(&held), "{held}");
+}
+
+#[test]
 fn room_that_is_made_in_a_full_directory_is_used_again() {
     let directory = tempfile::tempdir().unwrap();
     let mut request = request("file", &json!({}));

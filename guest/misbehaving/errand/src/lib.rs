@@ -7,10 +7,14 @@ use std::io::{BufRead as _, BufReader, Seek as _, SeekFrom, Write as _};
 use std::net::{TcpListener, TcpStream, ToSocketAddrs as _, UdpSocket};
 
 use serde::Deserialize;
+use wasink_guest::Level;
 use wasink_guest::http::{Client, Request};
 use wasink_guest::prelude::*;
+use wasink_guest::wasip2::clocks::monotonic_clock::subscribe_duration;
 use wasink_guest::wasip2::filesystem::preopens::get_directories;
-use wasink_guest::wasip2::filesystem::types::{Descriptor, DescriptorFlags, OpenFlags, PathFlags};
+use wasink_guest::wasip2::filesystem::types::{
+    Descriptor, DescriptorFlags, ErrorCode, OpenFlags, PathFlags,
+};
 use wasink_guest::wasip2::http::outgoing_handler::handle;
 use wasink_guest::wasip2::http::types::{Fields, Method, OutgoingRequest, Scheme};
 use wasink_guest::wasip2::random::random::get_random_bytes;
@@ -79,6 +83,11 @@ pub enum Settings {
         /// How many.
         bytes: u64,
     },
+    /// Holds more and more timers, and says so of each.
+    Hold,
+    /// Tells what becomes of three files: one that is there and was to be new, one that was made to be
+    /// read and is written to, and one that is new as it was to be.
+    Meddle,
     /// Fills its directory in this way.
     Fill {
         /// The way.
@@ -165,6 +174,27 @@ fn run(settings: &Settings) -> Found {
             Ok(format!("{} headers", headers.get("x").len()))
         }
         Settings::Chance { bytes } => Ok(format!("{} bytes", get_random_bytes(*bytes).len())),
+        Settings::Hold => {
+            let mut held = Vec::new();
+            for _ in 0..ENOUGH {
+                held.push(subscribe_duration(u64::MAX));
+                wasink_guest::log(Level::Info, "holds one more", &[]);
+            }
+            Ok(format!("{} at once", held.len()))
+        }
+        Settings::Meddle => {
+            let (directory, _) = placed()?;
+            let open = |name: &str, more: OpenFlags, flags: DescriptorFlags| {
+                directory.open_at(PathFlags::empty(), name, OpenFlags::CREATE | more, flags)
+            };
+            let (new, both) =
+                (OpenFlags::EXCLUSIVE, DescriptorFlags::READ | DescriptorFlags::WRITE);
+            let taken = open("f", new, both).is_err_and(|code| code == ErrorCode::Exist);
+            let read = open("g", OpenFlags::empty(), DescriptorFlags::READ).map_err(wasi)?;
+            let written = read.write(b"x", 0).is_ok();
+            let made = open("h", new, both).is_ok();
+            Ok(format!("taken: {taken}, written: {written}, made: {made}"))
+        }
         Settings::Fill { by } => fill(by),
     }
 }
