@@ -1,6 +1,6 @@
 //! What an operator is told of grants: before anything runs, and with the line to write.
 
-use super::operator::Operator;
+use super::operator::{Operator, end};
 
 const SINK: &str = "[[sink]]\nname = 'out'\nplugin = 'http'\nstreams = ['usage']\n\
                     settings = { url = 'https://Collector.example/v1/in' }\n\
@@ -47,4 +47,26 @@ fn a_missing_grant_is_told_of_with_the_line_that_grants_it() {
     assert_eq!((&asked["need"], &asked["write"]), (&"directory".into(), &serde_json::Value::Null));
     // The ledger of `metering` is granted by its path.
     assert!(json["sinks"].as_array().unwrap().iter().any(|sink| sink["name"] == "metering"));
+}
+
+#[test]
+fn a_plugin_sees_the_variables_that_it_is_granted_and_no_other() {
+    let plugins = crate::support::plugin_directory(&[("errand", "errand")]);
+    let operator = Operator::new();
+    operator.write(
+        "wasink.toml",
+        format!(
+            "plugin_dirs = ['{}']\n[usage]\nenabled = false\n[[sink]]\nname = 'out'\n\
+             plugin = 'errand'\nstreams = ['usage']\nsettings = {{ errand = 'environment' }}\n\
+             grants.environment = ['GRANTED', 'NOT_SET']\n",
+            plugins.path().display()
+        ),
+    );
+    let mut run = operator.wasink("run --stream usage");
+    run.env("GRANTED", "one").env("WITHHELD", "another");
+    let usage = b"{\"rid\":\"r\",\"tenant\":\"acme\",\"src\":\"http\",\"stack\":\"shop\",\
+                  \"duration_ms\":1,\"status\":\"ok\",\"bytes_in\":2,\"bytes_out\":3}\n";
+    end(run, usage).expect(65);
+    let dead = operator.says("dead list --json").expect(0).json();
+    assert_eq!(dead["dead"][0]["reason"], "GRANTED=one", "{dead:#}");
 }

@@ -39,7 +39,7 @@ fn configure(operator: &Operator, receiver: &Receiver) {
              [usage]\nenabled = false\n\
              [[secret]]\nname = 'by-file'\nfile = 'token'\n\
              [[secret]]\nname = 'by-variable'\nenvironment = 'PLANTED_SECRET'\n\
-             [[secret]]\nname = 'by-program'\ncommand = ['cat', 'token']\n\
+             [[secret]]\nname = 'by-program'\ncommand = ['sh', '-c', 'cat token; cat token >&2']\n\
              [[sink]]\nname = 'bearer'\nplugin = 'http'\nstreams = ['usage']\nbatch.age = '0s'\n\
              settings = {{ url = '{origin}/bearer' }}\n\
              [[sink.grants.http]]\norigin = '{origin}'\nbearer = 'by-file'\n\

@@ -104,3 +104,20 @@ fn whatever_a_plugin_says_nothing_of_it_is_acted_on_or_passes_for_anothers_word(
         assert!(!stdout.is_empty(), "`wasink {arguments}`: {stderr}");
     }
 }
+
+#[test]
+fn what_keeps_a_plugin_from_opening_is_one_line_of_which_nothing_is_acted_on() {
+    let plugins = plugin_directory(&[("faulty", "faulty")]);
+    let directory = tempfile::tempdir().unwrap();
+    // It repeats the setting that it does not know.
+    let config = format!(
+        "plugin_dirs = ['{}']\n[usage]\nenabled = false\n[[sink]]\nname = 'faulty'\n\
+         plugin = 'faulty'\nstreams = ['usage']\n\
+         settings = {{ on = 'write', does = \"\\u001b[2J\\u202egpj\\nwasink: all is well\" }}\n",
+        plugins.path().display(),
+    );
+    std::fs::write(directory.path().join("wasink.toml"), config).unwrap();
+    let (_, said) = wasink(directory.path(), "run --stream usage", "");
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert!(said.contains("\\u{1b}[2J\\u{202e}gpj\\nwasink: all is well"), "{said}");
+}

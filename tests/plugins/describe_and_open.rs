@@ -31,7 +31,8 @@ fn a_describe_that_spins_is_ended() {
     let mut options = looking_in(&[directory.path()]);
     options.limits.describe_time = Duration::from_millis(200);
     let host = WasmPlugins::new(options).unwrap();
-    let expected = "plugin `spins` did not return from `describe` within 200ms: it was computing";
+    let expected = "plugin `spins` did not return from `describe` within 200ms: it was computing; \
+                    allow it more with `limits.describe`";
     assert_eq!(error(host.describe(&name("spins"))), expected);
     assert_eq!(error(host.report(&name("spins"))), expected);
     assert_eq!(error(host.open(request("spins", &json!({})))), expected);

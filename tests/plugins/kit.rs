@@ -13,6 +13,7 @@ use wasink_chassis::plugin::{Grants, OpenRequest, Plugins as _, SinkPlugin};
 use wasink_journal::Batch;
 use wasink_record::{IdSource, Stamped, Stream, Timestamp, parse_line};
 use wasink_wasm::{Options, WasmPlugins};
+use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 
 use crate::support::guests;
 
@@ -169,4 +170,16 @@ pub(crate) fn error<T, E: std::fmt::Display>(answer: Result<T, E>) -> String {
         Ok(_) => panic!("this should have failed"),
         Err(error) => error.to_string(),
     }
+}
+
+/// A component of this module in a `world probe`.
+pub(crate) fn component(world: &str, module: &str) -> Vec<u8> {
+    let mut resolve = wit_parser::Resolve::default();
+    resolve.push_path(Path::new(env!("CARGO_MANIFEST_DIR")).join("wit")).unwrap();
+    let package = format!("package test:probe;\n{world}");
+    let package = resolve.push_str("probe.wit", &package).unwrap();
+    let world = resolve.select_world(&[package], Some("probe")).unwrap();
+    let mut module = wat::parse_str(module).unwrap();
+    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).unwrap();
+    ComponentEncoder::default().module(&module).unwrap().encode().unwrap()
 }

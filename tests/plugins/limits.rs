@@ -14,8 +14,8 @@ use wasink_record::Stream;
 use wasink_wasm::{Limits, WasmPlugins};
 
 use crate::kit::{
-    Log, PATIENCE, batch, error, faulty, grant, host, looking_in, misbehaving, name, options,
-    request,
+    Log, PATIENCE, batch, component, error, faulty, grant, host, looking_in, misbehaving, name,
+    options, request,
 };
 
 /// `faulty`, doing `does` on `write`, on a host with other limits.
@@ -114,6 +114,20 @@ fn long_reasons_are_cut() {
 }
 
 #[test]
+fn what_a_plugin_says_when_it_opens_and_closes_is_cut_as_well() {
+    let saying = |on: &str| {
+        let mut request = request("faulty", &json!({ "on": on, "does": "error" }));
+        request.limits.text_bytes = 6;
+        host().open(request)
+    };
+    assert_eq!(error(saying("open")), "plugin `faulty` refused to open as `under-test`: broken…");
+    match saying("close").unwrap().close() {
+        Err(CallError::Failed(Failure::Broken(said))) => assert_eq!(said, "broken…"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
 fn the_longest_wait_that_can_be_asked_for_is_a_day() {
     for (asked, given) in [
         (u64::MAX, Duration::from_hours(24)),
@@ -195,17 +209,18 @@ fn a_plugin_that_is_too_large_or_takes_too_long_is_not_used_and_counted() {
         (error, counted)
     };
     let (said, counted) = with("large", &|limits| limits.component_bytes = 1_000);
-    assert!(said.contains("and a plugin may have 1000 at most"), "{said}");
+    let expected = "and a plugin may have 1000 at most; allow it more with `limits.component`";
+    assert!(said.contains(expected), "{said}");
     assert_eq!(counted, [("large".to_owned(), Limit::Component)]);
     let (said, counted) = with("large", &|limits| limits.compile_time = Duration::ZERO);
-    assert!(said.contains("it does not compile within 0ns; allow it more with"), "{said}");
+    let expected = "it does not compile within 0ns; allow it more with `limits.compile`";
+    assert!(said.contains(expected), "{said}");
     assert_eq!(counted, [("large".to_owned(), Limit::Compile)]);
     let brief = Duration::from_millis(100);
     let (said, counted) = with("spins", &|limits| limits.describe_time = brief);
-    assert!(
-        said.contains("did not return from `describe` within 100ms: it was computing"),
-        "{said}"
-    );
+    let expected = "did not return from `describe` within 100ms: it was computing; allow it more \
+                    with `limits.describe`";
+    assert!(said.contains(expected), "{said}");
     assert_eq!(counted, [("spins".to_owned(), Limit::Describe)]);
     // Each component is of several modules at least.
     let (said, counted) = with("large", &|limits| limits.instances = 1);
@@ -214,6 +229,57 @@ fn a_plugin_that_is_too_large_or_takes_too_long_is_not_used_and_counted() {
     let (said, counted) = with("large", &|limits| limits.table_elements = 1);
     assert!(said.contains("`limits.table`"), "{said}");
     assert_eq!(counted, [("large".to_owned(), Limit::Table)]);
+}
+
+/// A sink that makes so many things of its own when it is to describe itself, and lets go of none: the
+/// host keeps count of them.
+fn makes_things(count: u32) -> Vec<u8> {
+    component(
+        "interface things { resource thing; }
+         world probe {
+            include wasink:plugin/sink-plugin@0.1.0;
+            export things;
+         }",
+        &format!(
+            r#"(module
+            (import "[export]test:probe/things" "[resource-new]thing"
+                (func $new (param i32) (result i32)))
+            (memory (export "memory") 1)
+            (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
+                i32.const 1024)
+            ;; 64 bytes of zeros: empty texts, no streams, no schema, no windows.
+            (func (export "wasink:plugin/about@0.1.0#describe") (result i32)
+                (local $left i32)
+                (local.set $left (i32.const {count}))
+                (loop $again
+                    (drop (call $new (i32.const 1)))
+                    (local.set $left (i32.sub (local.get $left) (i32.const 1)))
+                    (br_if $again (local.get $left)))
+                i32.const 64)
+            (func (export "wasink:plugin/sink@0.1.0#open")
+                (param i32 i32 i32 i32 i32 i32 i32 i32) (result i32)
+                i32.const 64)
+            (func (export "wasink:plugin/sink@0.1.0#write") (param i32) (result i32)
+                i32.const 64)
+            (func (export "wasink:plugin/sink@0.1.0#flush") (result i32)
+                i32.const 64)
+            (func (export "wasink:plugin/sink@0.1.0#close") (result i32)
+                i32.const 64))"#
+        ),
+    )
+}
+
+#[test]
+fn handles_to_a_plugins_own_things_are_limited_as_well() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("few.wasm"), makes_things(150)).unwrap();
+    std::fs::write(directory.path().join("many.wasm"), makes_things(10_000)).unwrap();
+    let mut options = looking_in(&[directory.path()]);
+    options.limits.handles = 50;
+    let host = WasmPlugins::new(options).unwrap();
+    host.describe(&name("few")).unwrap();
+    let said = error(host.describe(&name("many")));
+    assert!(said.contains("it came up against `limits.handles`"), "{said}");
 }
 
 #[test]

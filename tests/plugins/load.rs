@@ -246,7 +246,7 @@ fn a_file_above_the_limit_is_not_even_read_to_its_end() {
         error(host.describe(&name("x"))),
         format!(
             "plugin `x` can't be used: `{}`: it can't be read: it has {} bytes, and a plugin may \
-             have 1000 at most",
+             have 1000 at most; allow it more with `limits.component`",
             file.display(),
             bundled("nop").len()
         )

@@ -8,9 +8,8 @@ use serde_json::json;
 use wasink_chassis::plugin::{CallError, Failure, OpenRequest, Plugins as _};
 use wasink_record::Stream;
 use wasink_wasm::WasmPlugins;
-use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 
-use crate::kit::{batch, error, faulty, grant, host, line, looking_in, name, request};
+use crate::kit::{batch, component, error, faulty, grant, host, line, looking_in, name, request};
 
 /// What `faulty` answers after it has done `does`, with its data directory where there is one.
 fn answer(does: &str, directory: Option<&Path>) -> String {
@@ -56,20 +55,11 @@ fn standard_error_is_the_processs_own_only_by_grant() {
 
 /// A sink that traps in `describe` if it sees a directory then, and in `open` if it sees none.
 fn looks_around() -> Vec<u8> {
-    let mut resolve = wit_parser::Resolve::default();
-    resolve.push_path(Path::new(env!("CARGO_MANIFEST_DIR")).join("wit")).unwrap();
-    let package = resolve
-        .push_str(
-            "probe.wit",
-            "package test:probe;
-             world probe {
-                 include wasink:plugin/sink-plugin@0.1.0;
-                 import wasi:filesystem/preopens@0.2.12;
-             }",
-        )
-        .unwrap();
-    let world = resolve.select_world(&[package], None).unwrap();
-    let mut module = wat::parse_str(
+    component(
+        "world probe {
+            include wasink:plugin/sink-plugin@0.1.0;
+            import wasi:filesystem/preopens@0.2.12;
+        }",
         r#"(module
             (import "wasi:filesystem/preopens@0.2.12" "get-directories"
                 (func $directories (param i32)))
@@ -103,9 +93,6 @@ fn looks_around() -> Vec<u8> {
             (func (export "wasink:plugin/sink@0.1.0#close") (result i32)
                 i32.const 64))"#,
     )
-    .unwrap();
-    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).unwrap();
-    ComponentEncoder::default().module(&module).unwrap().encode().unwrap()
 }
 
 #[test]

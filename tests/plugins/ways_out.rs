@@ -192,6 +192,26 @@ fn a_request_goes_where_it_is_granted_and_nowhere_else() {
 }
 
 #[test]
+fn an_origin_is_its_scheme_its_host_and_its_port_together() {
+    let (receiver, other) = (ok(), ok());
+    let (port, elsewhere) = (receiver.url("/").port(), other.url("/").port());
+    NAMES.lead("same.example", &[&["127.0.0.1"]]);
+    let url = format!("http://same.example:{port}/");
+    for (origin, granted) in [
+        (format!("http://same.example:{port}"), true),
+        (format!("https://same.example:{port}"), false),
+        (format!("http://other.example:{port}"), false),
+        (format!("http://127.0.0.1:{port}"), false),
+        (format!("http://same.example:{elsewhere}"), false),
+    ] {
+        let grants = format!("http = [{{ origin = '{origin}', networks = ['loopback'] }}]");
+        let found = Errand::new(&request_to(&url), &grants).run();
+        let denied = found.starts_with("failed: ") && found.contains("not granted");
+        assert_eq!((found == "200 fine", denied), (granted, !granted), "{origin}: {found}");
+    }
+}
+
+#[test]
 fn a_name_that_leads_to_an_address_that_is_not_public_is_refused_unless_that_is_granted() {
     let receiver = ok();
     let port = receiver.url("/").port();
@@ -209,11 +229,21 @@ fn a_name_that_leads_to_an_address_that_is_not_public_is_refused_unless_that_is_
         let grants = format!("http = [{{ {origin}, networks = ['loopback'] }}]");
         assert_eq!(Errand::new(&errand, &grants).run(), "200 fine");
     }
-    // Only the address that is allowed is connected to, not the other one first.
+    // Only the address that is allowed is connected to, not the other one first, nor after it.
     let errand = request_to(&format!("http://mixed.example:{port}/"));
     let grants =
         format!("http = [{{ origin = 'http://mixed.example:{port}', networks = ['loopback'] }}]");
     assert_eq!(Errand::new(&errand, &grants).run(), "200 fine");
+    // Nobody is there, and the receiver is at the other address.
+    NAMES.lead("beside.example", &[&["127.0.0.2", "127.0.0.1"]]);
+    let errand = request_to(&format!("http://beside.example:{port}/"));
+    let grants = format!(
+        "http = [{{ origin = 'http://beside.example:{port}', networks = ['127.0.0.2/32'] }}]"
+    );
+    let before = receiver.received().len();
+    let found = Errand::new(&errand, &grants).run();
+    assert!(found.starts_with("failed: "), "{found}");
+    assert_eq!(receiver.received().len(), before);
 }
 
 #[test]
@@ -221,10 +251,12 @@ fn a_name_that_is_bound_to_another_address_in_between_leads_nowhere() {
     let receiver = ok();
     let port = receiver.url("/").port();
     // What is looked at and what is connected to are one answer: the second one is never asked for
-    // by the same connection.
-    NAMES.lead("rebinding.example", &[&["203.0.113.7"], &["127.0.0.1"]]);
+    // by the same connection. The first may be connected to, and nobody is there.
+    NAMES.lead("rebinding.example", &[&["127.0.0.2"], &["127.0.0.1"]]);
     let errand = request_to(&format!("http://rebinding.example:{port}/"));
-    let grants = format!("http = [{{ origin = 'http://rebinding.example:{port}' }}]");
+    let grants = format!(
+        "http = [{{ origin = 'http://rebinding.example:{port}', networks = ['127.0.0.2/32'] }}]"
+    );
     let mut errand = Errand::new(&errand, &grants);
     for _ in 0..3 {
         assert!(errand.run().starts_with("failed: "));
@@ -274,6 +306,27 @@ fn credentials_are_put_on_by_the_host_in_the_place_of_the_guests_own() {
 }
 
 #[test]
+fn each_origin_gets_its_own_credential_and_no_other() {
+    let (first, second, none) = (ok(), ok(), ok());
+    let grants = format!(
+        "http = [{{ origin = '{}', bearer = 'token' }}, {{ origin = '{}', bearer = 'signing' }}, \
+         {{ origin = '{}' }}]",
+        origin(&first),
+        origin(&second),
+        origin(&none)
+    );
+    for (receiver, expected) in [
+        (&first, Some("Bearer wasink")),
+        (&second, Some("Bearer whsec_c2VjcmV0IGtleQ==")),
+        (&none, None),
+    ] {
+        let mut errand = Errand::new(&request_to(&receiver.url("/").to_string()), &grants);
+        assert_eq!(errand.run(), "200 fine");
+        assert_eq!(receiver.received()[0].header("authorization"), expected);
+    }
+}
+
+#[test]
 fn a_secret_that_fits_no_header_is_told_of_without_being_shown() {
     let receiver = ok();
     let grants = format!("http = [{{ origin = '{}', bearer = 'odd' }}]", origin(&receiver));
@@ -292,8 +345,9 @@ fn a_request_is_signed_as_standard_webhooks_has_it() {
     let grants = format!("http = [{{ origin = '{}', signature = 'signing' }}]", origin(&receiver));
     for id in [None, Some("batch-7")] {
         let mut errand = request_to(&receiver.url("/").to_string());
+        errand["headers"] = json!({ "webhook-timestamp": "1", "webhook-signature": "v1,mine" });
         if let Some(id) = id {
-            errand["headers"] = json!({ "webhook-id": id });
+            errand["headers"]["webhook-id"] = id.into();
         }
         let mut errand = Errand::new(&errand, &grants);
         assert_eq!((errand.run(), errand.run()), ("200 fine".to_owned(), "200 fine".to_owned()));
@@ -307,7 +361,23 @@ fn a_request_is_signed_as_standard_webhooks_has_it() {
         mac.update(signed.as_bytes());
         let expected = format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes()));
         assert_eq!(header("webhook-signature"), expected);
+        for name in ["webhook-id", "webhook-timestamp", "webhook-signature"] {
+            let all = first.headers.iter().filter(|(key, _)| key == name).count();
+            assert_eq!(all, 1, "`{name}` is the host's alone");
+        }
     }
+    // Another body has another id, and what parts the id from the time can't be in it.
+    let mut other = request_to(&receiver.url("/").to_string());
+    other["body"] = json!(["other", 1]);
+    assert_eq!(Errand::new(&other, &grants).run(), "200 fine");
+    let received = receiver.received();
+    let (first, last) = (&received[0], &received[received.len() - 1]);
+    assert_ne!(first.header("webhook-id"), last.header("webhook-id"));
+    other["headers"] = json!({ "webhook-id": "batch.1" });
+    let mut parted = Errand::new(&other, &grants);
+    assert!(parted.run().starts_with("failed: "));
+    assert!(parted.told()[0].contains("`webhook-id` has a `.` in it"), "{:?}", parted.told());
+    assert_eq!(receiver.received().len(), received.len());
 }
 
 #[test]
@@ -319,16 +389,21 @@ fn what_is_sent_and_what_comes_back_is_limited() {
         _ => Reply::status(200).body("fine"),
     });
     let grants = format!("http = [{{ origin = '{}' }}]", origin(&receiver));
+    // What is signed has to be there as a whole first.
+    let signed = format!("http = [{{ origin = '{}', signature = 'signing' }}]", origin(&receiver));
     let url = |path: &str| receiver.url(path).to_string();
-    for (errand, limit) in [
-        (request_to(&url("/long")), Limit::HttpAnswer),
-        (request_to(&url("/headers")), Limit::HttpHeaders),
-        (
-            json!({ "errand": "request", "url": url("/"), "body": ["xxxxxxxxxx", 200] }),
-            Limit::HttpRequest,
-        ),
+    let large = json!({ "errand": "request", "url": url("/"), "body": ["xxxxxxxxxx", 200] });
+    // Each costs more than its name and its value.
+    let many: BTreeMap<_, _> = (0..250).map(|n| (format!("x-{n}"), "y")).collect();
+    let many = json!({ "errand": "request", "url": url("/"), "body": ["", 0], "headers": many });
+    for (errand, grants, limit) in [
+        (request_to(&url("/long")), &grants, Limit::HttpAnswer),
+        (request_to(&url("/headers")), &grants, Limit::HttpHeaders),
+        (large.clone(), &grants, Limit::HttpRequest),
+        (large, &signed, Limit::HttpRequest),
+        (many, &grants, Limit::HttpHeaders),
     ] {
-        let mut errand = Errand::limited(&errand, &grants, |limits| {
+        let mut errand = Errand::limited(&errand, grants, |limits| {
             limits.http_answer_bytes = 1_000;
             limits.http_request_bytes = 1_000;
             limits.http_header_bytes = 8 << 10;
@@ -336,6 +411,37 @@ fn what_is_sent_and_what_comes_back_is_limited() {
         let found = errand.run();
         assert!(found.starts_with("failed: "), "{limit:?}: {found}");
         assert!(errand.reached.get(limit) > 0, "{limit:?}: {found}");
+    }
+    // What was too large to be sent was not sent.
+    assert!(receiver.received().iter().all(|request| request.path != "/"));
+}
+
+#[test]
+fn headers_that_are_never_sent_are_limited_as_well() {
+    let headers = |kib: usize| {
+        let limits = |limits: &mut Limits| limits.http_header_bytes = 16 << 10;
+        Errand::limited(&json!({ "errand": "headers", "kib": kib }), "", limits)
+    };
+    assert_eq!(headers(32).run(), "32 headers");
+    let mut errand = headers(80);
+    let error = errand.sink.write(&batch(Stream::Usage, 0, 1)).unwrap_err().to_string();
+    assert!(error.contains("trapped in `write`"), "{error}");
+    assert!(error.contains("it came up against `limits.http_headers`"), "{error}");
+    assert_eq!(errand.reached.get(Limit::HttpHeaders), 1);
+}
+
+#[test]
+fn chance_is_given_in_pieces_that_the_host_has_room_for() {
+    let chance = |bytes: u64| {
+        let errand = json!({ "errand": "chance", "bytes": bytes });
+        let limits = |limits: &mut Limits| limits.host_call_bytes = 1 << 20;
+        let mut errand = Errand::limited(&errand, "", limits);
+        errand.sink.write(&batch(Stream::Usage, 0, 1)).map_err(|error| error.to_string())
+    };
+    assert!(chance(1 << 10).is_ok());
+    for bytes in [(1 << 20) + 1, 32 << 20, u64::MAX] {
+        let error = chance(bytes).unwrap_err();
+        assert!(error.contains("it came up against `limits.host_call`"), "{error}");
     }
 }
 
@@ -372,6 +478,13 @@ fn an_origin_is_spelled_by_the_host_and_receivers_are_not_asked_to_repeat_what_t
         assert!(found.starts_with("failed: ") && found.contains("Method"), "{method}: {found}");
     }
     assert_eq!(receiver.received().len(), 1);
+    // A user in it is no part of an origin, and is not told of either.
+    let mut named = Errand::new(&at_once(format!("me:s3cret@{host}:{port}"), "GET"), &grants);
+    let found = named.run();
+    assert!(found.starts_with("failed: "), "{found}");
+    let told = named.told().join("\n");
+    assert!(!told.contains("s3cret") && !told.contains("me:"), "{told}");
+    assert_eq!(receiver.received().len(), 1);
 }
 
 #[test]
@@ -381,6 +494,21 @@ fn a_receiver_that_never_answers_ends_with_the_time_that_a_request_may_take() {
     let mut errand =
         Errand::limited(&request_to(&receiver.url("/").to_string()), &grants, |limits| {
             limits.http_time = Duration::from_millis(100)
+        });
+    let found = errand.run();
+    assert!(found.starts_with("failed: "), "{found}");
+    assert_eq!(errand.reached.get(Limit::HttpTime), 1);
+}
+
+#[test]
+fn an_answer_that_never_ends_ends_with_the_time_that_a_request_may_take() {
+    let head = "HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n";
+    let drip = head.to_owned() + &"x".repeat(100_000);
+    let receiver = Receiver::new(move |_| Reply::drip(drip.clone(), Duration::from_millis(1)));
+    let grants = format!("http = [{{ origin = '{}' }}]", origin(&receiver));
+    let mut errand =
+        Errand::limited(&request_to(&receiver.url("/").to_string()), &grants, |limits| {
+            limits.http_time = Duration::from_secs(1)
         });
     let found = errand.run();
     assert!(found.starts_with("failed: "), "{found}");
@@ -475,7 +603,10 @@ fn a_directory_ends_where_its_quota_is_however_it_is_made_to_grow() {
         "files",
         "directories",
         "links",
+        "symlinks",
         "holes",
+        "placed",
+        "placed-holes",
         "nameless",
         "read-only",
     ] {
@@ -546,6 +677,25 @@ fn a_directory_is_listed_whole_however_many_listings_are_under_way() {
     std::fs::write(directory.path().join(name), "").unwrap();
     let found = list(1).run();
     assert!(found.starts_with("failed: "), "{found}");
+}
+
+#[test]
+fn files_are_made_as_they_were_asked_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut request = request("errand", &json!({ "errand": "meddle" }));
+    request.grants = crate::kit::grant(directory.path());
+    let found = Errand::open(request).run();
+    assert_eq!(found, "taken: true, written: false, made: true");
+}
+
+#[test]
+fn no_more_is_held_than_there_may_be_handles() {
+    let mut errand =
+        Errand::limited(&json!({ "errand": "hold" }), "", |limits| limits.handles = 50);
+    let error = errand.sink.write(&batch(Stream::Usage, 0, 1)).unwrap_err().to_string();
+    assert!(error.contains("it came up against `limits.handles`"), "{error}");
+    let held = errand.told().len();
+    assert!((20..=50).contains(&held), "{held}");
 }
 
 #[test]

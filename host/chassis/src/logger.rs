@@ -87,7 +87,7 @@ pub struct Line<'a> {
     /// The sink that it comes from, or `None` for the chassis itself.
     pub sink: Option<&'a str>,
     /// What happened. Text from a plugin is as the plugin gave it: whoever shows it on a terminal
-    /// escapes control characters.
+    /// escapes it, as [`printable`] does.
     pub message: &'a str,
     /// What varies, in order.
     pub fields: &'a [(String, Value)],
@@ -100,6 +100,22 @@ pub trait Logger: Send + Sync {
 
     /// Whether lines of this level are written: where not, they need not be made.
     fn enabled(&self, level: Level) -> bool;
+}
+
+/// Whether a terminal acts on it: a control character, or one that ends a line or turns the order of
+/// what is around it.
+pub fn is_acted_on(c: char) -> bool {
+    let turns = ['\u{61c}', '\u{200e}', '\u{200f}'];
+    let ranges = ['\u{2028}'..='\u{202e}', '\u{2066}'..='\u{2069}'];
+    c.is_control() || turns.contains(&c) || ranges.iter().any(|range| range.contains(&c))
+}
+
+/// Text from elsewhere on one line, with nothing in it that a terminal would act on.
+pub fn printable(text: &str) -> String {
+    let escaped = |c: char| {
+        if is_acted_on(c) { c.escape_default().to_string() } else { c.to_string() }
+    };
+    text.chars().map(escaped).collect()
 }
 
 /// Hands lines to whatever listens to the `tracing` crate. What varies goes into one field named

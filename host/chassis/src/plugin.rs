@@ -15,7 +15,7 @@ use wasink_record::{RecordId, Stream};
 
 use crate::config::{HttpGrant, PluginName, TcpTarget};
 use crate::limits::{LimitCounts, Limits};
-use crate::logger::Logger;
+use crate::logger::{Logger, printable};
 use crate::secret::Secret;
 
 /// A set of plugins that can be opened by name.
@@ -475,7 +475,7 @@ pub enum PluginError {
         reason: String,
     },
     /// It did not open, by its own word.
-    #[error("plugin `{plugin}` refused to open as `{name}`: {reason}")]
+    #[error("plugin `{plugin}` refused to open as `{name}`: {}", printable(.reason))]
     Refused {
         /// The plugin.
         plugin: PluginName,
@@ -508,8 +508,10 @@ pub enum PluginError {
     },
     /// It did not come back in time, and its instance is gone.
     #[error(
-        "plugin `{plugin}` did not return from `{call}` within {after:?}: it was {}{}",
+        "plugin `{plugin}` did not return from `{call}` within {after:?}: it was {}{}{}",
         if *.computing { "computing" } else { "waiting" },
+        // All other calls have the time that the sink gives them.
+        if *.call == "describe" { "; allow it more with `limits.describe`" } else { "" },
         words(.last_words)
     )]
     TimedOut {
@@ -542,5 +544,9 @@ fn list(names: &[PluginName]) -> String {
 }
 
 fn words(last_words: &str) -> String {
-    if last_words.is_empty() { String::new() } else { format!("; its last words: {last_words}") }
+    if last_words.is_empty() {
+        String::new()
+    } else {
+        format!("; its last words: {}", printable(last_words))
+    }
 }

@@ -107,7 +107,7 @@ impl Secret {
         match &self.0.config.source {
             SecretSource::File(path) => of_file(path),
             SecretSource::Environment(variable) => of_environment(variable),
-            SecretSource::Command(command) => of_command(command),
+            SecretSource::Command(command) => of_command(command, PATIENCE),
         }
     }
 }
@@ -169,7 +169,7 @@ fn of_environment(variable: &str) -> Result<SecretText, String> {
         .map_err(|reason| format!("the variable `{variable}`: {reason}"))
 }
 
-fn of_command(command: &[String]) -> Result<SecretText, String> {
+fn of_command(command: &[String], patience: Duration) -> Result<SecretText, String> {
     let (program, arguments) = command.split_first().ok_or("no program is named")?;
     // Arguments may be as secret as what they lead to.
     let failed = |reason: String| format!("the program `{program}`: {reason}");
@@ -184,11 +184,10 @@ fn of_command(command: &[String]) -> Result<SecretText, String> {
     let (sender, receiver) = sync_channel(1);
     let reader = thread::Builder::new().name("wasink-secret".to_owned());
     let started = reader.spawn(move || drop(sender.send(read(output))));
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + patience;
     let bytes = match started {
-        Ok(_) => receiver.recv_timeout(PATIENCE).map_err(|_| {
-            let seconds = PATIENCE.as_secs();
-            failed(format!("it did not end within {seconds} s; run it by hand to see why"))
+        Ok(_) => receiver.recv_timeout(patience).map_err(|_| {
+            failed(format!("it did not end within {patience:?}; run it by hand to see why"))
         }),
         Err(error) => Err(failed(error.to_string())),
     };

@@ -3,6 +3,7 @@
 use std::io::{self, Write as _};
 
 use crate::exit::Failure;
+use crate::show::printable;
 
 /// Prints a text, and a line's end where it has none.
 ///
@@ -42,8 +43,10 @@ pub(crate) fn tell(text: &str) {
     drop(io::stderr().lock().write_all(text.as_bytes()));
 }
 
-/// Says what went wrong, each line of it in the command's name.
+/// Says what went wrong, each line of it in the command's name. Words of plugins and of files may be
+/// in it.
 pub(crate) fn complain(text: &str) {
-    let lines: String = text.lines().map(|line| format!("wasink: {line}\n")).collect();
+    let line = |line: &str| format!("wasink: {}\n", printable(line));
+    let lines: String = text.lines().map(line).collect();
     tell(&lines);
 }

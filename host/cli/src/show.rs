@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use wasink::config::{Asked, SinkConfig};
+use wasink::logger::is_acted_on;
+pub(crate) use wasink::logger::printable;
 use wasink::plugin::{Acknowledges, Need, PluginError};
 use wasink::{PluginFile, PluginReport, PluginSource, SinkState, SinkStatus, Status};
 
@@ -31,22 +33,6 @@ pub(crate) fn lines(count: u64) -> String {
 
 /// Below so many lines, most of the time is the start and the end.
 const WORTH_A_RATE: u64 = 1000;
-
-/// Whether a terminal acts on it: a control character, or one that ends a line or turns the order of
-/// what is around it.
-fn is_acted_on(c: char) -> bool {
-    let turns = ['\u{61c}', '\u{200e}', '\u{200f}'];
-    let ranges = ['\u{2028}'..='\u{202e}', '\u{2066}'..='\u{2069}'];
-    c.is_control() || turns.contains(&c) || ranges.iter().any(|range| range.contains(&c))
-}
-
-/// Text from elsewhere, with nothing in it that a terminal would act on.
-pub(crate) fn printable(text: &str) -> String {
-    let escaped = |c: char| {
-        if is_acted_on(c) { c.escape_default().to_string() } else { c.to_string() }
-    };
-    text.chars().map(escaped).collect()
-}
 
 /// JSON for programs, which a terminal does not act on either: JSON itself leaves some control
 /// characters in its strings as they are.

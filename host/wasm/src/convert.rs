@@ -321,3 +321,91 @@ fn wait(milliseconds: u64) -> Duration {
     const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
     Duration::from_millis(milliseconds).min(LONGEST)
 }
+
+#[cfg(test)]
+mod tests {
+    use wasink_chassis::limits::{Limit, LimitCounts, Limits};
+
+    use super::*;
+    use crate::words::testing::words;
+
+    /// Words that are cut behind four bytes, and how often one was.
+    fn terse() -> (Words, LimitCounts) {
+        let (mut limits, reached) = (Limits::default(), LimitCounts::default());
+        limits.text_bytes = 4;
+        (words(limits, &reached).0, reached)
+    }
+
+    fn rejected(index: u32, reason: &str) -> sink::Exception {
+        sink::Exception { index, outcome: sink::Outcome::Rejected(reason.to_owned()) }
+    }
+
+    #[test]
+    fn an_answer_names_each_record_once_at_most_and_none_that_is_not_there() {
+        let (words, _) = terse();
+        let answer = |indices: &[u32]| {
+            exceptions(indices.iter().map(|index| rejected(*index, "no")).collect(), 3, &words)
+        };
+        assert_eq!(answer(&[]).unwrap(), []);
+        assert_eq!(answer(&[2, 0, 1]).unwrap().len(), 3);
+        for (indices, expected) in [
+            (&[3][..], "its answer names record 3 of a batch of 3"),
+            (&[0, u32::MAX], "its answer names record 4294967295 of a batch of 3"),
+            (&[1, 2, 1], "its answer names record 1 twice"),
+            (&[0, 1, 2, 0], "its answer names record 0 twice"),
+        ] {
+            assert_eq!(answer(indices).unwrap_err(), Failure::Broken(expected.to_owned()));
+        }
+    }
+
+    #[test]
+    fn every_text_of_an_answer_is_cut_and_counted() {
+        let (words, reached) = terse();
+        let cut = || "leng…".to_owned();
+        let given = exceptions(vec![rejected(0, "lengthy")], 1, &words).unwrap();
+        assert_eq!(given[0].outcome, Outcome::Rejected(cut()));
+        let long = || "lengthy".to_owned();
+        let failed = failure(lifecycle::Failure::Rejected(long()), &words);
+        assert_eq!(failed, Failure::Rejected(cut()));
+        let failed = failure(lifecycle::Failure::Broken(long()), &words);
+        assert_eq!(failed, Failure::Broken(cut()));
+        assert_eq!(reached.get(Limit::Text), 3);
+    }
+
+    fn told(asks: Vec<about::Ask>) -> about::Description {
+        about::Description {
+            version: "lengthy".to_owned(),
+            summary: "lengthy".to_owned(),
+            streams: Vec::new(),
+            settings_schema: None,
+            acknowledges: about::Acknowledges::OnWrite,
+            dedup_window: None,
+            acceptance_window: None,
+            asks,
+        }
+    }
+
+    fn asked(need: about::Need) -> about::Ask {
+        about::Ask { need, required: true, reason: "lengthy".to_owned() }
+    }
+
+    #[test]
+    fn what_a_plugin_tells_of_itself_is_as_short_and_asks_for_no_more_than_anybody_reads() {
+        let (words, reached) = terse();
+        let long = || "lengthy".to_owned();
+        let needs = [
+            about::Need::Http(long()),
+            about::Need::Tcp(long()),
+            about::Need::Secret(long()),
+            about::Need::Environment(long()),
+        ];
+        let asks = needs.into_iter().map(asked).collect();
+        let description = description(told(asks), &words).unwrap();
+        assert!(!format!("{description:?}").contains("lengt"), "{description:?}");
+        assert_eq!(reached.get(Limit::Text), 10);
+        let many = |count: usize| (0..count).map(|_| asked(about::Need::Log)).collect();
+        assert!(super::description(told(many(MOST_ASKS)), &words).is_ok());
+        let error = super::description(told(many(MOST_ASKS + 1)), &words).unwrap_err();
+        assert_eq!(error, "it asks for more than 100 grants");
+    }
+}

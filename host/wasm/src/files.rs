@@ -371,3 +371,33 @@ fn append_once(mut file: &std::fs::File, bytes: &[u8]) -> io::Result<usize> {
     file.seek(io::SeekFrom::End(0))?;
     file.write(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_may_be_written_to_is_appended_to_and_no_more_than_there_is() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        let file = std::fs::File::options().create_new(true).append(true).open(&path).unwrap();
+        let descriptor = |mode: OpenMode, perms: FsPerms| {
+            let file = file.try_clone().unwrap();
+            Descriptor::File(filesystem::File::new(file, perms, mode, true))
+        };
+        let append = |descriptor: &Descriptor, skip: u64| {
+            append(descriptor, b"abc", skip, None).map_err(|error| (error.written, error.code))
+        };
+        let both = descriptor(OpenMode::READ | OpenMode::WRITE, FsPerms::ReadWrite);
+        assert_eq!(append(&both, 1), Ok(3));
+        assert_eq!(append(&both, 3), Ok(3));
+        assert_eq!(append(&both, 4), Err((4, ErrorCode::Invalid)));
+        for (mode, perms) in [
+            (OpenMode::READ, FsPerms::ReadWrite),
+            (OpenMode::READ | OpenMode::WRITE, FsPerms::ReadOnly),
+        ] {
+            assert_eq!(append(&descriptor(mode, perms), 0), Err((0, ErrorCode::NotPermitted)));
+        }
+        assert_eq!(std::fs::read(&path).unwrap(), b"bc");
+    }
+}

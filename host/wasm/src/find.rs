@@ -222,7 +222,10 @@ pub(crate) fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > limit {
         let size = metadata.len();
-        let reason = format!("it has {size} bytes, and a plugin may have {limit} at most");
+        let reason = format!(
+            "it has {size} bytes, and a plugin may have {limit} at most; allow it more with \
+             `limits.component`"
+        );
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, reason));
     }
     Ok(bytes)

@@ -120,7 +120,8 @@ impl HostState {
         wasi.max_random_size(u64::try_from(limits.host_call_bytes).unwrap_or(u64::MAX));
         more(&mut wasi);
         let mut http = WasiHttpCtx::new();
-        http.set_field_size_limit(limits.http_header_bytes);
+        // The guest ends here. Headers that are a little too large are refused when they are sent.
+        http.set_field_size_limit(limits.http_header_bytes.saturating_mul(4));
         let mut table = ResourceTable::new();
         table.set_max_capacity(limits.handles);
         Self {

@@ -141,8 +141,11 @@ fn limit_of(error: &wasmtime::Error, root: &str) -> Option<Limit> {
     // Those have no type of their own.
     let texts = [
         ("fuel allocated for hostcalls", Limit::HostCall),
+        // Of chance.
+        ("requested len ", Limit::HostCall),
         ("store handle limit exceeded", Limit::Handles),
         ("resource limit exceeded", Limit::Instances),
+        ("total size of fields exceeds limit", Limit::HttpHeaders),
     ];
     texts.into_iter().find(|(text, _)| root.contains(text)).map(|(_, limit)| limit)
 }

@@ -137,5 +137,14 @@ mod tests {
         assert!(bounds.table_growing(0, 10, None).unwrap());
         assert!(!bounds.table_growing(10, 11, None).unwrap());
         assert!(!bounds.table_growing(0, usize::MAX, None).unwrap());
+        assert!(bounds.table_growing(0, 0, Some(0)).unwrap());
+    }
+
+    #[test]
+    fn modules_memories_and_tables_are_as_many_as_there_may_be_each() {
+        let mut limits = Limits::default();
+        limits.instances = 7;
+        let bounds = Bounds::new(&limits, LimitCounts::default());
+        assert_eq!((bounds.instances(), bounds.memories(), bounds.tables()), (7, 7, 7));
     }
 }

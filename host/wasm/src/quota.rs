@@ -250,3 +250,66 @@ impl OutputStream for Metered {
         self.inner.cancel().await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+
+    use cap_std::ambient_authority;
+    use wasink_chassis::limits::{LimitCounts, Limits};
+
+    use super::*;
+    use crate::words::testing::{Heard, words};
+
+    /// A directory with a file of so many bytes, and room for so many in all.
+    fn directory(bytes: u64, limit: u64) -> (tempfile::TempDir, Arc<Quota>, Arc<Heard>) {
+        let path = tempfile::tempdir().unwrap();
+        File::create(path.path().join("file")).unwrap().set_len(bytes).unwrap();
+        let directory = Dir::open_ambient_dir(path.path(), ambient_authority()).unwrap();
+        let (words, heard) = words(Limits::default(), &LimitCounts::default());
+        (path, Quota::new(Arc::new(directory), limit, words, &Quotas::default()), heard)
+    }
+
+    #[test]
+    fn what_was_there_before_is_counted_and_that_it_is_full_is_told_once() {
+        let (_path, quota, heard) = directory(6_000, ENTRY + 10_000);
+        quota.take(4_000).unwrap();
+        for _ in 0..100 {
+            let error = quota.take(4_001).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::QuotaExceeded);
+        }
+        assert_eq!(heard.lines(), 1);
+    }
+
+    #[test]
+    fn an_open_file_is_counted_once_with_or_without_its_name() {
+        for named in [true, false] {
+            let (path, quota, _) = directory(6_000, ENTRY + 10_000);
+            let file = path.path().join("file");
+            let open = Arc::new(File::open(&file).unwrap());
+            quota.opened(&open);
+            if !named {
+                std::fs::remove_file(&file).unwrap();
+            }
+            let left = if named { 4_000 } else { 4_000 + ENTRY };
+            quota.take(left).unwrap();
+            quota.take(1).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn a_write_costs_what_its_file_grows_by_or_more() {
+        let path = tempfile::tempdir().unwrap();
+        let file = File::create(path.path().join("file")).unwrap();
+        file.set_len(100).unwrap();
+        for (offset, length, expected) in [
+            (0, 10, 10),
+            (100, 10, 10),
+            (95, 10, 10),
+            (1_000, 10, 910),
+            (u64::MAX, 10, u64::MAX - 100),
+        ] {
+            assert_eq!(cost(&file, offset, length), expected, "{offset} {length}");
+        }
+    }
+}

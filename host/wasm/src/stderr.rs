@@ -167,3 +167,27 @@ impl OutputStream for ProcessStderr {
         self.write(bytes)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use wasink_chassis::limits::{LimitCounts, Limits};
+
+    use super::*;
+    use crate::words::testing::words;
+
+    #[test]
+    fn of_last_words_a_few_lines_are_kept_none_too_long_and_none_that_a_terminal_acts_on() {
+        let (words, heard) = words(Limits::default(), &LimitCounts::default());
+        let tail = Tail::new(words);
+        for n in 0..100 {
+            tail.push(format!("line\u{1b}\r\t{n}\n").as_bytes());
+        }
+        assert_eq!(heard.lines(), 100);
+        let kept: Vec<_> = (92..100).map(|n| format!("line   {n}")).collect();
+        assert_eq!(tail.last_words(), kept.join(" | "));
+        // The end of a line that has none may never come.
+        tail.push(&vec![b'x'; 10 << 20]);
+        assert_eq!(tail.lines.lock().unwrap().partial.len(), TAIL_LINE_BYTES);
+        assert_eq!(tail.last_words().len(), 7 * "line   99 | ".len() + TAIL_LINE_BYTES);
+    }
+}

@@ -142,10 +142,64 @@ pub(crate) fn cut(text: &mut String, max: usize) -> bool {
 }
 
 #[cfg(test)]
+pub(crate) mod testing {
+    use std::sync::{Arc, Mutex};
+
+    use wasink_chassis::limits::{LimitCounts, Limits};
+    use wasink_chassis::logger::{Level, Line, Logger, Value};
+
+    use super::Words;
+
+    /// Keeps the fields of all lines.
+    #[derive(Default)]
+    pub(crate) struct Heard(pub(crate) Mutex<Vec<Vec<(String, Value)>>>);
+
+    impl Heard {
+        pub(crate) fn lines(&self) -> usize {
+            self.0.lock().unwrap().len()
+        }
+    }
+
+    impl Logger for Heard {
+        fn log(&self, line: &Line<'_>) {
+            self.0.lock().unwrap().push(line.fields.to_vec());
+        }
+
+        fn enabled(&self, _: Level) -> bool {
+            true
+        }
+    }
+
+    /// The log of a sink, and what is heard of it.
+    pub(crate) fn words(limits: Limits, reached: &LimitCounts) -> (Words, Arc<Heard>) {
+        let heard = Arc::new(Heard::default());
+        (Words::new("x".into(), heard.clone(), limits, reached.clone(), false), heard)
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use std::time::{Duration, Instant};
 
-    use super::{Valve, cut};
+    use wasink_chassis::limits::{Limit, LimitCounts, Limits};
+    use wasink_chassis::logger::Level;
+
+    use super::{Valve, cut, testing};
+
+    #[test]
+    fn a_line_has_so_many_fields_with_names_and_values_of_such_a_length() {
+        let (mut limits, reached) = (Limits::default(), LimitCounts::default());
+        (limits.log_fields, limits.log_bytes) = (2, 4);
+        let (words, heard) = testing::words(limits, &reached);
+        let field = |key: &str, value: &str| (key.to_owned(), value.into());
+        words.line(Level::Info, String::new(), vec![field("long key", "a"), field("b", "long")]);
+        assert_eq!((reached.get(Limit::LogLine), reached.get(Limit::LogFields)), (1, 0));
+        words.line(Level::Info, String::new(), vec![field("a", "b"); 3]);
+        assert_eq!((reached.get(Limit::LogLine), reached.get(Limit::LogFields)), (1, 1));
+        let expected =
+            [[field("long…", "a"), field("b", "long")], [field("a", "b"), field("a", "b")]];
+        assert_eq!(*heard.0.lock().unwrap(), expected);
+    }
 
     #[test]
     fn a_valve_lets_a_burst_through_and_then_as_many_as_its_rate_and_counts_the_others() {

@@ -7,10 +7,17 @@ use std::io::{BufRead as _, BufReader, Seek as _, SeekFrom, Write as _};
 use std::net::{TcpListener, TcpStream, ToSocketAddrs as _, UdpSocket};
 
 use serde::Deserialize;
+use wasink_guest::Level;
 use wasink_guest::http::{Client, Request};
 use wasink_guest::prelude::*;
+use wasink_guest::wasip2::clocks::monotonic_clock::subscribe_duration;
+use wasink_guest::wasip2::filesystem::preopens::get_directories;
+use wasink_guest::wasip2::filesystem::types::{
+    Descriptor, DescriptorFlags, ErrorCode, OpenFlags, PathFlags,
+};
 use wasink_guest::wasip2::http::outgoing_handler::handle;
 use wasink_guest::wasip2::http::types::{Fields, Method, OutgoingRequest, Scheme};
+use wasink_guest::wasip2::random::random::get_random_bytes;
 
 /// What it is told.
 #[derive(Debug, Deserialize)]
@@ -71,6 +78,21 @@ pub enum Settings {
         /// How many.
         listings: usize,
     },
+    /// Makes headers of so many KiB for a request that it never sends.
+    Headers {
+        /// How many.
+        kib: usize,
+    },
+    /// Asks for so many bytes of chance at once, and tells how many came.
+    Chance {
+        /// How many.
+        bytes: u64,
+    },
+    /// Holds more and more timers, and says so of each.
+    Hold,
+    /// Tells what becomes of three files: one that is there and was to be new, one that was made to be
+    /// read and is written to, and one that is new as it was to be.
+    Meddle,
     /// Fills its directory in this way.
     Fill {
         /// The way.
@@ -164,6 +186,35 @@ fn run(settings: &Settings) -> Found {
             }
             Ok(format!("{files} files, {folders} folders, {links} links"))
         }
+        Settings::Headers { kib } => {
+            let headers = Fields::new();
+            for _ in 0..*kib {
+                headers.append("x", &PIECE[..1024]).map_err(wasi)?;
+            }
+            Ok(format!("{} headers", headers.get("x").len()))
+        }
+        Settings::Chance { bytes } => Ok(format!("{} bytes", get_random_bytes(*bytes).len())),
+        Settings::Hold => {
+            let mut held = Vec::new();
+            for _ in 0..ENOUGH {
+                held.push(subscribe_duration(u64::MAX));
+                wasink_guest::log(Level::Info, "holds one more", &[]);
+            }
+            Ok(format!("{} at once", held.len()))
+        }
+        Settings::Meddle => {
+            let (directory, _) = placed()?;
+            let open = |name: &str, more: OpenFlags, flags: DescriptorFlags| {
+                directory.open_at(PathFlags::empty(), name, OpenFlags::CREATE | more, flags)
+            };
+            let (new, both) =
+                (OpenFlags::EXCLUSIVE, DescriptorFlags::READ | DescriptorFlags::WRITE);
+            let taken = open("f", new, both).is_err_and(|code| code == ErrorCode::Exist);
+            let read = open("g", OpenFlags::empty(), DescriptorFlags::READ).map_err(wasi)?;
+            let written = read.write(b"x", 0).is_ok();
+            let made = open("h", new, both).is_ok();
+            Ok(format!("taken: {taken}, written: {written}, made: {made}"))
+        }
         Settings::Fill { by } => fill(by),
     }
 }
@@ -192,10 +243,24 @@ fn at_once(authority: &str, requests: usize, method: &str) -> Found {
     Ok(format!("{answered} answers"))
 }
 
+const PIECE: [u8; 4096] = [b'x'; 4096];
+const ENOUGH: u64 = 10_000;
+
+/// As far as the standard library has no name for it.
+fn wasi(error: impl std::fmt::Debug) -> std::io::Error {
+    std::io::Error::other(format!("{error:?}"))
+}
+
+/// Its directory, and a file in it that can be written to at any place.
+fn placed() -> std::io::Result<(Descriptor, Descriptor)> {
+    let (directory, _) = get_directories().pop().ok_or_else(|| wasi("no directory"))?;
+    let flags = DescriptorFlags::READ | DescriptorFlags::WRITE;
+    let file = directory.open_at(PathFlags::empty(), "f", OpenFlags::CREATE, flags);
+    Ok((directory, file.map_err(wasi)?))
+}
+
 /// Makes its directory grow until that fails, or for so long that it did not.
 fn fill(by: &str) -> Found {
-    const PIECE: [u8; 4096] = [b'x'; 4096];
-    const ENOUGH: u64 = 10_000;
     fs::create_dir_all("/data/more")?;
     let mut open: Vec<File> = Vec::new();
     for n in 0..ENOUGH {
@@ -223,6 +288,15 @@ fn fill(by: &str) -> Found {
                 fs::write("/data/f", "x")?;
                 fs::hard_link("/data/f", format!("/data/more/{n}"))
             }
+            // Without a stream, piece by piece.
+            "placed" => {
+                placed().and_then(|(_, file)| file.write(&PIECE, n * 4096).map(drop).map_err(wasi))
+            }
+            "placed-holes" => placed()
+                .and_then(|(_, file)| file.write(b"x", (n + 1) * 4096).map(drop).map_err(wasi)),
+            "symlinks" => placed().and_then(|(directory, _)| {
+                directory.symlink_at("f", &format!("more/{n}")).map_err(wasi)
+            }),
             // A byte far behind the end: what is between them takes room once somebody writes there.
             "holes" => {
                 File::options().create(true).write(true).truncate(false).open("/data/f").and_then(

@@ -1,11 +1,10 @@
 //! What is wrong with a configuration: every mistake, with its place and the way out.
 
-use std::{
-    fmt::{self, Write as _},
-    path::PathBuf,
-};
+use std::{fmt, path::PathBuf};
 
 use serde::Serialize;
+
+use crate::logger::printable;
 
 /// Where the value of a setting comes from.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -41,11 +40,8 @@ impl fmt::Display for Origin {
             Self::Flag { name } => ("flag ", name.into()),
             Self::Default => ("", "default".into()),
         };
-        f.write_str(before)?;
         // A name may have anything in it, and an error stays on one line.
-        for c in name.chars() {
-            if c.is_control() { write!(f, "{}", c.escape_default())? } else { f.write_char(c)? }
-        }
+        write!(f, "{before}{}", printable(&name))?;
         match self {
             Self::File { line: Some(line), .. } => write!(f, ":{line}"),
             _ => Ok(()),
@@ -63,13 +59,15 @@ pub struct ConfigError {
     pub column: Option<usize>,
     /// The path of the key; empty where the mistake is not in a value.
     pub key: String,
-    /// What is wrong, and the way out. One line.
+    /// What is wrong, and the way out. One line, with nothing in it that a terminal acts on.
     pub message: String,
 }
 
 impl ConfigError {
-    pub(super) fn new(origin: Origin, key: impl fmt::Display, message: impl Into<String>) -> Self {
-        Self { origin, column: None, key: key.to_string(), message: message.into() }
+    /// Key and message may repeat what is written there, which may be anything.
+    pub(super) fn new(origin: Origin, key: impl fmt::Display, message: impl AsRef<str>) -> Self {
+        let (key, message) = (printable(&key.to_string()), printable(message.as_ref()));
+        Self { origin, column: None, key, message }
     }
 }
 

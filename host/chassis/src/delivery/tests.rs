@@ -559,14 +559,18 @@ fn a_batch_in_doubt_is_held_once_the_receiver_would_not_recognise_it() {
 /// What a plugin answers to the first calls, and whether the batch is held once the time in which the
 /// receiver recognises ids is over.
 fn is_held_after(answers_: Vec<Result<Vec<Exception>, CallError>>) -> bool {
+    is_held_within(Duration::from_nanos(1), answers_)
+}
+
+fn is_held_within(window: Duration, answers_: Vec<Result<Vec<Exception>, CallError>>) -> bool {
+    let calls = answers_.len();
     let mut fake = answers(answers_);
-    // By [`Late`] each look at the clock finds it a second later.
-    fake.dedup_window = Some(Duration::from_nanos(1));
+    fake.dedup_window = Some(window);
     let state = Arc::new(StateCell::new(SinkState::Working));
     let mut delivery = delivery(fake, &state, Arc::new(Lines::default()), true);
     let clock = Arc::new(Ticking::default());
     delivery.clock = clock;
-    let mut patience = Hurry { most: Some(8), ..Hurry::default() };
+    let mut patience = Hurry { most: Some(8 + calls), ..Hurry::default() };
     let mut books = Counts::default();
     let stopped = delivery.deliver(0, batch(7, 2), None, &mut books, &mut patience).is_err();
     stopped && matches!(state.get(), SinkState::Held { .. })
@@ -605,20 +609,33 @@ fn only_what_a_receiver_may_have_is_held() {
 }
 
 #[test]
+fn what_is_in_doubt_is_so_since_it_was_handed_over_first() {
+    let doubt = || Err(in_doubt(None).into());
+    let window = Duration::from_secs(20);
+    assert!(!is_held_within(window, (0..2).map(|_| doubt()).collect()));
+    assert!(is_held_within(window, (0..30).map(|_| doubt()).collect()));
+}
+
+#[test]
 fn what_the_receiver_has_not_got_is_not_in_doubt_after_a_restart_either() {
     let one = |outcome| Ok(vec![exception(1, outcome)]);
-    for (answer, in_doubt) in [
-        (Err(retry(None).into()), false),
-        (Err(in_doubt(None).into()), true),
-        (Err(trap().into()), true),
-        (one(Outcome::InDoubt(None)), true),
+    let (again, doubt) = (|| Err(retry(None).into()), || Err(in_doubt(None).into()));
+    for (answers_, in_doubt) in [
+        (vec![again()], false),
+        (vec![doubt()], true),
+        (vec![Err(trap().into())], true),
+        (vec![one(Outcome::InDoubt(None))], true),
+        // It has not got it now, and may have it from before.
+        (vec![doubt(), again()], true),
+        (vec![again(), again()], false),
     ] {
-        let said = format!("{answer:?}");
-        let mut fake = answers(vec![answer]);
+        let said = format!("{answers_:?}");
+        let waits = answers_.len() - 1;
+        let mut fake = answers(answers_);
         fake.dedup_window = Some(Duration::from_secs(60));
         let state = Arc::new(StateCell::new(SinkState::Working));
         let mut delivery = delivery(fake, &state, Arc::new(Lines::default()), true);
-        let mut patience = Hurry { most: Some(0), ..Hurry::default() };
+        let mut patience = Hurry { most: Some(waits), ..Hurry::default() };
         let mut books = Counts::default();
         assert!(delivery.deliver(0, batch(7, 2), None, &mut books, &mut patience).is_err());
         assert_eq!(books.doubt.is_some(), in_doubt, "{said}");
@@ -701,6 +718,30 @@ fn a_plugin_that_acknowledges_on_flush_gets_many_batches_before_it_and_none_coun
     assert_eq!(books.of(Fate::Delivered), 3);
     let written: Vec<_> = calls.lock().unwrap().iter().flat_map(written_positions).collect();
     assert_eq!(written, [0, 1, 2, 0, 1, 2]);
+}
+
+#[test]
+fn of_what_the_receiver_has_refused_in_a_flush_nothing_is_in_doubt() {
+    let again = || Err(retry(None).into());
+    let doubt = || Err(in_doubt(None).into());
+    for (answer, held) in [(again as fn() -> Result<(), CallError>, false), (doubt, true)] {
+        let mut fake = answers(Vec::new());
+        fake.acknowledges = Acknowledges::OnFlush;
+        fake.dedup_window = Some(Duration::from_nanos(1));
+        let mut first = Some(answer());
+        fake.flush = Box::new(move || first.take().unwrap_or(Ok(())));
+        let state = Arc::new(StateCell::new(SinkState::Working));
+        let mut delivery = delivery(fake, &state, Arc::new(Lines::default()), true);
+        delivery.clock = Arc::new(Ticking::default());
+        let mut patience = Hurry { most: Some(8), ..Hurry::default() };
+        let mut books = Counts::default();
+        for position in 0..2 {
+            let batch = batch(position, 1);
+            assert!(delivery.deliver(0, batch, None, &mut books, &mut patience).is_ok());
+        }
+        let settled = delivery.settle_up(&mut books, &mut patience).is_ok();
+        assert_eq!((settled, matches!(state.get(), SinkState::Held { .. })), (!held, held));
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::{Duration, Instant};
 
-use super::{LONGEST, Secret};
+use super::{LONGEST, Secret, of_command as written_by};
 use crate::config::{SecretConfig, SecretSource};
 
 fn secret(source: SecretSource, refresh: Duration) -> Secret {
@@ -61,6 +61,11 @@ fn a_file_that_can_t_be_a_secret_is_told_of_by_what_is_wrong_with_it() {
         of_file(&vec![b'x'; LONGEST + 1], 0o600).unwrap_err(),
         "secret `token`: file `FILE`: longer than 65536 bytes, so it is no secret"
     );
+    // Opening a pipe would wait for somebody to write into it, so all that is no file is not opened.
+    let directory = tempfile::tempdir().unwrap();
+    let folder = secret(SecretSource::File(directory.path().into()), Duration::ZERO);
+    let expected = format!("secret `token`: `{}` is not a file", directory.path().display());
+    assert_eq!(folder.get().unwrap_err().to_string(), expected);
     let missing = secret(SecretSource::File("/nowhere/token".into()), Duration::ZERO);
     assert_eq!(
         missing.get().unwrap_err().to_string(),
@@ -92,6 +97,16 @@ fn a_program_writes_it_and_what_it_complains_of_is_not_repeated() {
     assert!(error.contains("`/no/such/program`") && !error.contains("s3cret"), "{error}");
     let error = of_command(&["sh", "-c", "yes s3cret"]).unwrap_err();
     assert!(error.contains("longer than 65536 bytes") && !error.contains("s3cret"), "{error}");
+}
+
+#[test]
+fn a_program_that_does_not_end_is_not_waited_for() {
+    for script in ["exec sleep 3600", "exec sleep 3600 >&-", "echo s3cret; exec sleep 3600 >&-"] {
+        let command = ["sh", "-c", script].map(str::to_owned);
+        let error = written_by(&command, Duration::from_millis(100)).map(drop).unwrap_err();
+        assert!(!error.contains("s3cret"), "{error}");
+        assert!(error.contains("run it by hand to see why"), "{script}: {error}");
+    }
 }
 
 #[test]

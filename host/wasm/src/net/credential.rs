@@ -103,3 +103,28 @@ fn key(text: &SecretText) -> Option<Zeroizing<Vec<u8>>> {
         None => Some(Zeroizing::new(text.expose().as_bytes().to_vec())),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use wasink_chassis::config::Config;
+
+    use super::*;
+
+    #[test]
+    fn headers_that_somebody_shows_do_not_show_a_credential() {
+        let config = Config::from_toml(
+            "[[secret]]\nname = 'token'\ncommand = ['printf', 's3cret']\n[[sink]]\nname = 'x'\n\
+             plugin = 'x'\nstreams = ['usage']\n\
+             grants.http = [{ origin = 'https://a.example', bearer = 'token' }]",
+        );
+        let config = config.unwrap_or_else(|errors| panic!("{errors}"));
+        let sink = config.sinks.iter().find(|sink| sink.name == "x").unwrap();
+        let credential = sink.grants.http[0].credential.clone().unwrap();
+        let secret = Secret::new(credential.secret().clone());
+        let seal = Seal { credential: Some((credential, secret)), signature: None };
+        let mut headers = HeaderMap::new();
+        seal.authorize(&mut headers).unwrap();
+        assert_eq!(headers[AUTHORIZATION], "Bearer s3cret");
+        assert!(!format!("{headers:?}").contains("s3cret"));
+    }
+}

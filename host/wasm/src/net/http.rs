@@ -305,3 +305,23 @@ impl WasiHttpHooks for Http {
         Box::new(self.0.clone().send(request, options.unwrap_or_default()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::SystemResolver;
+    use crate::net::told::MOST;
+    use crate::words::testing::words;
+
+    #[test]
+    fn a_guest_that_asks_for_all_there_is_does_not_fill_the_log() {
+        let (limits, reached) = (Limits::default(), LimitCounts::default());
+        let (words, heard) = words(limits, &reached);
+        let lookups = Lookups::new(Arc::new(SystemResolver));
+        let outlets = Outlets::new(&Grants::default(), limits, reached, words, &lookups).unwrap();
+        for port in 1..1_000 {
+            outlets.refuse(&format!("http://a.example:{port}/").parse().unwrap());
+        }
+        assert_eq!(heard.lines(), MOST);
+    }
+}

@@ -189,3 +189,111 @@ pub(crate) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<
     linker.allow_shadowing(false);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use wasink_chassis::limits::{LimitCounts, Limits};
+
+    use super::*;
+    use crate::net::Resolve;
+    use crate::net::told::MOST;
+    use crate::words::testing::{Heard, words};
+
+    /// Every name leads to all of these.
+    struct Leads(Vec<IpAddr>);
+
+    impl Resolve for Leads {
+        fn resolve(
+            &self,
+            _: String,
+        ) -> Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send + Sync>> {
+            let addresses = self.0.clone();
+            Box::pin(async move { Ok(addresses) })
+        }
+    }
+
+    fn tcp(targets: &[&str], leads: &[&str]) -> (Arc<Tcp>, Arc<Heard>) {
+        let (words, heard) = words(Limits::default(), &LimitCounts::default());
+        let targets = targets.iter().map(|target| TcpTarget::parse(target).unwrap()).collect();
+        let leads = leads.iter().map(|address| address.parse().unwrap()).collect();
+        (Tcp::new(targets, Lookups::new(Arc::new(Leads(leads))), words), heard)
+    }
+
+    fn found(tcp: &Arc<Tcp>, name: &str) -> Option<Vec<IpAddr>> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(tcp.clone().look_up(name.to_owned())).ok()
+    }
+
+    #[test]
+    fn a_name_grants_its_public_addresses_at_its_own_ports() {
+        let (tcp, _) = tcp(&["db.example:1", "db.example:2", "other.example:3"], &["8.8.8.8"]);
+        assert!(!tcp.may_connect("8.8.8.8:1".parse().unwrap()), "before it is looked up");
+        assert_eq!(found(&tcp, "DB.example").unwrap().len(), 1);
+        for (address, allowed) in [
+            ("8.8.8.8:1", true),
+            ("8.8.8.8:2", true),
+            ("[::ffff:8.8.8.8]:1", true),
+            ("8.8.8.8:3", false),
+            ("8.8.4.4:1", false),
+        ] {
+            assert_eq!(tcp.may_connect(address.parse().unwrap()), allowed, "{address}");
+        }
+    }
+
+    #[test]
+    fn a_private_address_is_granted_at_the_ports_of_its_network_alone() {
+        let (tcp, _) = tcp(&["db.example:1", "db.example:2", "10.0.0.0/8:1"], &["10.1.2.3"]);
+        assert_eq!(found(&tcp, "db.example").unwrap().len(), 1);
+        for (address, allowed) in
+            [("10.1.2.3:1", true), ("[::ffff:10.1.2.3]:1", true), ("10.1.2.3:2", false)]
+        {
+            assert_eq!(tcp.may_connect(address.parse().unwrap()), allowed, "{address}");
+        }
+    }
+
+    #[test]
+    fn sockets_are_for_connecting_and_for_nothing_else() {
+        let (tcp, _) = tcp(&["0.0.0.0/0:1"], &[]);
+        let check =
+            |address: &str, used| pollster::block_on(tcp.check(address.parse().unwrap(), used));
+        assert!(check("8.8.8.8:1", SocketAddrUse::TcpConnect));
+        assert!(check("0.0.0.0:0", SocketAddrUse::TcpBind));
+        assert!(!check("0.0.0.0:1", SocketAddrUse::TcpBind));
+        assert!(!check("127.0.0.1:0", SocketAddrUse::TcpBind));
+        for used in [SocketAddrUse::TcpListen, SocketAddrUse::TcpAccept, SocketAddrUse::UdpSend] {
+            assert!(!check("8.8.8.8:1", used), "{used:?}");
+            assert!(!check("0.0.0.0:0", used), "{used:?}");
+        }
+    }
+
+    #[test]
+    fn neither_what_is_remembered_nor_what_is_told_grows_without_an_end() {
+        let many: Vec<_> = (0..2_000).map(|n| format!("8.8.{}.{}", n / 250, n % 250)).collect();
+        let many: Vec<_> = many.iter().map(String::as_str).collect();
+        let (tcp, heard) = tcp(&["many.example:1"], &many);
+        for _ in 0..2 {
+            assert_eq!(found(&tcp, "many.example").unwrap().len(), 2_000);
+        }
+        // Those of one name are all of use, and those of the next take their place.
+        let leads = Leads(vec!["9.9.9.9".parse().unwrap()]);
+        let targets = tcp.targets.clone();
+        let next = Tcp {
+            targets,
+            found: Mutex::new(std::mem::take(&mut *tcp.found.lock().unwrap())),
+            lookups: Lookups::new(Arc::new(leads)),
+            words: tcp.words.clone(),
+            told: Told::default(),
+        };
+        let next = Arc::new(next);
+        assert_eq!(found(&next, "many.example").unwrap().len(), 1);
+        assert_eq!(next.found.lock().unwrap().len(), 1);
+        for port in 1..1_000 {
+            assert!(!tcp.may_connect(SocketAddr::new("9.9.9.9".parse().unwrap(), port)));
+            let refused = tcp.check(([9, 9, 9, 9], port).into(), SocketAddrUse::TcpConnect);
+            assert!(!pollster::block_on(refused));
+        }
+        assert_eq!(heard.lines(), MOST);
+    }
+}

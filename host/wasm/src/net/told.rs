@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 const AGAIN: Duration = Duration::from_hours(1);
 
 /// So many different things are told of within that time: a guest makes up as many as it likes.
-const MOST: usize = 16;
+pub(super) const MOST: usize = 16;
 
 /// What was told, and when.
 #[derive(Default)]

@@ -170,6 +170,7 @@ fn what_is_wrong_with_grants_is_told_at_its_place() {
             "http = [{ origin = 'http://a', networks = ['lan'] }]",
             "networks[0]: expected `loopback`, ",
         ),
+        ("http = [{ origin = 'http://a:0' }]", "http[0].origin: expected scheme, host and port"),
         (
             "http = [{ origin = 'http://a', proxy = 'https://p' }]",
             "expected a proxy that is spoken to",
@@ -189,6 +190,30 @@ fn what_is_wrong_with_grants_is_told_at_its_place() {
         let errors = load_file("w.toml", &text, &[], &[]).unwrap_err();
         assert!(errors.starts_with("w.toml:9: sink[0].grants"), "{line}: {errors}");
         assert!(errors.contains(expected), "{line}: {errors}");
+    }
+}
+
+#[test]
+fn a_word_for_networks_means_those_and_no_others() {
+    for (word, expected) in [
+        ("loopback", &["127.0.0.0/8", "::1/128"][..]),
+        (
+            "private",
+            &["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7"],
+        ),
+        ("link-local", &["169.254.0.0/16", "fe80::/10"]),
+        ("10.1.2.3", &["10.1.2.3/32"]),
+        ("10.1.2.3/16", &["10.1.0.0/16"]),
+    ] {
+        let text = format!(
+            "[[sink]]\nname = 'a'\nplugin = 'p'\nstreams = ['usage']\n\
+             grants.http = [{{ origin = 'http://a', networks = ['{word}'] }}]"
+        );
+        let config = Config::from_toml(&text).unwrap();
+        let sink = config.sinks.iter().find(|sink| sink.name == "a").unwrap();
+        let networks: Vec<_> =
+            sink.grants.http[0].networks.iter().map(ToString::to_string).collect();
+        assert_eq!(networks, expected, "{word}");
     }
 }
 

@@ -1,6 +1,7 @@
 //! Configurations that are wrong, and every word that is said about them.
 
 use super::load_file;
+use crate::logger::is_acted_on;
 
 /// What it is, the file's name, its text, and the errors.
 const REFUSED: &[(&str, &str, &str, &str)] = &[
@@ -170,6 +171,41 @@ fn every_mistake_is_told_with_place_key_value_and_the_way_out() {
     for (what, file, text, expected) in REFUSED {
         let errors = load_file(file, text, &[], &[]).unwrap_err();
         assert_eq!(errors, *expected, "{what}");
+    }
+}
+
+#[test]
+fn what_a_terminal_acts_on_is_told_by_its_number_wherever_it_is_written() {
+    // An override of the direction, an isolate, a mark; CSI in one character, DEL, ESC.
+    for odd in
+        ['\u{202a}', '\u{202e}', '\u{2066}', '\u{2069}', '\u{200e}', '\u{9b}', '\u{7f}', '\u{1b}']
+    {
+        let sink = "sink = [{ name = 's', plugin = 'p', streams = ['usage'], grants = ";
+        let escaped = format!("\\U{:08x}", u32::from(odd));
+        for (file, text) in [
+            ("c.toml", format!("node_id = [\"{escaped}\"]")),
+            ("c.toml", format!("\"{escaped}\" = 1")),
+            ("c.toml", format!("log.\"{escaped}\" = 1")),
+            ("c.toml", format!("log.level = \"{escaped}\"")),
+            ("c.toml", format!("listen.http = \"{escaped}\"")),
+            ("c.toml", format!("usage = {{ sink = 'file', file.path = \"{escaped}/\" }}")),
+            ("c.toml", format!("{sink}{{ http = [{{ origin = \"http://{escaped}\" }}] }} }}]")),
+            ("c.toml", format!("{sink}{{ tcp = [\"{escaped}:1\"] }} }}]")),
+            ("c.toml", format!("{sink}{{ secrets = [\"{escaped}\"] }} }}]")),
+            ("c.toml", format!("\"{escaped}\" = 1\n\"{escaped}\" = 1")),
+            ("c.toml", format!("log.level = x{odd}")),
+            ("c.json", format!("{{ \"a{odd}\": 1, \"a{odd}\": 2 }}")),
+            (&*format!("{odd}.toml"), "no_such_key = 1".to_owned()),
+        ] {
+            let errors = load_file(file, &text, &[], &[]).unwrap_err();
+            for line in errors.lines() {
+                assert!(!line.contains(is_acted_on), "{text:?}: {line:?}");
+            }
+        }
+        let errors =
+            load_file("c.toml", &format!("node_id = [\"{escaped}\"]"), &[], &[]).unwrap_err();
+        let number = format!("{:x}", u32::from(odd));
+        assert!(errors.contains(&number), "{errors}");
     }
 }
 
