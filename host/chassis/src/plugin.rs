@@ -550,3 +550,33 @@ fn words(last_words: &str) -> String {
         format!("; its last words: {}", printable(last_words))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::TcpTarget;
+
+    #[test]
+    fn what_is_to_have_no_effect_has_another_directory_where_it_had_one_and_no_way_out() {
+        let open = || {
+            let place = tempfile::tempdir().unwrap();
+            Arc::new(Dir::open_ambient_dir(place.path(), cap_std::ambient_authority()).unwrap())
+        };
+        let (own, other) = (open(), open());
+        let granted = Grants {
+            directory: Some(own),
+            stderr: true,
+            log: true,
+            environment: vec![("TZ".to_owned(), "UTC".to_owned())],
+            tcp: vec![TcpTarget::parse("a.example:1").unwrap()],
+            ..Grants::default()
+        };
+        let harmless = granted.harmless(other.clone());
+        assert!(Arc::ptr_eq(harmless.directory.as_ref().unwrap(), &other));
+        assert_eq!((harmless.stderr, harmless.log), (false, true));
+        assert_eq!(harmless.environment, granted.environment);
+        assert!(harmless.tcp.is_empty() && harmless.http.is_empty());
+        assert!(harmless.credentials.is_empty());
+        assert!(Grants::default().harmless(other).directory.is_none(), "it had none");
+    }
+}
