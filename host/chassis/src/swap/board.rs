@@ -116,16 +116,15 @@ impl Board {
         let Some(entry) = self.plugins.get_mut(name) else { return };
         entry.round.clear();
         for site in sites {
+            // One without its grants stays as it is: degraded.
+            let Some(request) = site.prepared() else { continue };
             self.tickets += 1;
             let ticket = Ticket::new(self.tickets);
-            let handed = |request| {
-                let charge = Charge { plugin: plugin.clone(), request };
-                site.actor.hand_over(Incoming { ticket: ticket.clone(), charge, probation })
-            };
-            let outcome = match site.prepared().map(handed) {
-                Some(true) => None,
-                Some(false) => Some(Err("it is closed".to_owned())),
-                None => Some(Err("it has not got what it is granted".to_owned())),
+            let charge = Charge { plugin: plugin.clone(), request };
+            let incoming = Incoming { ticket: ticket.clone(), charge, probation };
+            let outcome = match site.actor.hand_over(incoming) {
+                true => None,
+                false => Some(Err("it is closed".to_owned())),
             };
             entry.round.insert(ticket.id, Move { site, ticket, outcome });
         }

@@ -51,13 +51,14 @@ impl Site {
     /// What its plugin is opened with. Where its grants could not be had before they are looked for
     /// now, which may block.
     pub(crate) fn prepare(&self) -> Result<OpenRequest, SinkProblem> {
-        let mut place = self.request.lock().unwrap_or_else(PoisonError::into_inner);
-        let (request, granted) = &mut *place;
-        if *granted == Granted::No {
-            request.grants = start::grants(&self.config)?;
-            *granted = Granted::Yes;
+        if let Some(request) = self.prepared() {
+            return Ok(request);
         }
-        Ok(request.clone())
+        let grants = start::grants(&self.config)?;
+        let mut place = self.request.lock().unwrap_or_else(PoisonError::into_inner);
+        place.0.grants = grants;
+        place.1 = Granted::Yes;
+        Ok(place.0.clone())
     }
 
     /// The same as far as is known; `None` where its grants are not.
@@ -375,15 +376,24 @@ impl Swaps {
         name: &PluginName,
         target: &Target,
     ) -> Result<Arc<dyn Plugin>, SwapError> {
-        let sites: Vec<_> = self.board().sites_of(name).cloned().collect();
+        let mut sites: Vec<_> = self.board().sites_of(name).cloned().collect();
         let mut demands = Demands::default();
         for site in &sites {
             let pin = site.config.digest.clone().map(|pin| (pin, site.config.digest_key()));
             demands.pins.extend(pin);
         }
         let refused = |error: String| SwapError::Refused(error);
-        for site in &sites {
-            site.prepare().map_err(|problem| refused(problem.to_string()))?;
+        // Those that don't get what they are granted stay as they are, and keep no other from changing.
+        let mut problem = None;
+        sites.retain(|site| match site.prepare() {
+            Ok(_) => true,
+            Err(found) => {
+                problem.get_or_insert(found);
+                false
+            }
+        });
+        if let Some(problem) = problem.filter(|_| sites.is_empty()) {
+            return Err(refused(problem.to_string()));
         }
         let origin = match target {
             Target::Directory => Origin::Directory,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use wasink_chassis::hooks::Hooks;
 use wasink_chassis::plugin::{CallError, Exception, Outcome, PluginVersion};
-use wasink_chassis::{Chassis, Event, Stage, SwapError, Target};
+use wasink_chassis::{Chassis, Event, SinkState, Stage, SwapError, Target};
 
 use super::kit::{
     Bench, Call, Fake, Gate, Kit, PATIENCE, adds_up, interrupted, lane, next_write, one, retry,
@@ -95,6 +95,25 @@ fn a_new_version_goes_on_where_the_old_one_ends() {
     adds_up(&status);
     assert_eq!((lane(&status).delivered, status.pending()), (2, 0));
     assert_eq!(status.sinks[0].version.clone().unwrap().digest, "sha256:11");
+}
+
+#[test]
+fn a_sink_without_what_it_is_granted_keeps_no_other_from_changing() {
+    let ((old, _), (new, new_calls)) = (Fake::new(), Fake::new());
+    let lacking = "[[sink]]\nname = 'lacking'\nplugin = 'a'\nstreams = ['usage']\n\
+                   on_open_failure = 'degrade'\ngrants.secrets = ['token']\n\
+                   [[secret]]\nname = 'token'\nenvironment = 'NO_SUCH_TOKEN'\n";
+    let config = format!("[swap]\nprobation = '0s'\n{}{lacking}", sink("a", "['usage']"));
+    let bench = Bench::new(Kit::default().with("a", old), &config);
+    let (chassis, _) = open(&bench);
+    deploy(&bench, "sha256:11", new);
+    chassis.swap("a", &Target::Directory).unwrap();
+    chassis.usage().emit(usage("after"));
+    assert_eq!(rids(&next_write(&new_calls)), ["after"]);
+    let status = chassis.close(PATIENCE);
+    let lacking = &status.sinks[1];
+    assert!(matches!(lacking.state, SinkState::Degraded { .. }), "{lacking:?}");
+    assert_eq!((lacking.version.clone(), lacking.lanes[0].pending), (None, 1));
 }
 
 #[test]
