@@ -12,7 +12,7 @@ use crate::config::{Config, PluginName, SinkConfig};
 use crate::delivery::Charge;
 use crate::error::SinkProblem;
 use crate::logger::{Level, Line};
-use crate::plugin::Plugin;
+use crate::plugin::{OpenRequest, Plugin};
 use crate::sink::{OpenedPlugin, Sink, lanes, start_sink};
 use crate::start;
 use crate::swap::{Site, SwapError};
@@ -201,10 +201,19 @@ impl Chassis {
 
     /// Starts a sink at its place in the journal.
     fn start_again(&self, sink: &SinkConfig, ready: Charge) -> Result<Arc<Sink>, String> {
-        let lanes = lanes(sink, &self.logs).map_err(|problem| problem.to_string())?;
         let opened = ready.open().map_err(|error| error.to_string())?;
-        let result = Ok((ready.plugin, opened));
-        let started = start_sink(sink, &ready.request, result, lanes, &self.parts, &self.reports);
+        self.start(sink, &ready.request, Ok((ready.plugin, opened)))
+    }
+
+    /// The same with what came of opening it.
+    fn start(
+        &self,
+        sink: &SinkConfig,
+        request: &OpenRequest,
+        opened: OpenedPlugin,
+    ) -> Result<Arc<Sink>, String> {
+        let lanes = lanes(sink, &self.logs).map_err(|problem| problem.to_string())?;
+        let started = start_sink(sink, request, opened, lanes, &self.parts, &self.reports);
         started.map(Arc::new).map_err(|error| error.to_string())
     }
 
@@ -225,12 +234,7 @@ impl Chassis {
         let opened = open();
         let and_then = |reason: String| (old.name.clone(), format!("and then: {reason}"));
         failed.extend(opened.as_ref().err().map(|problem| and_then(problem.to_string())));
-        let (parts, reports) = (&self.parts, &self.reports);
-        let started = lanes(config, &self.logs).map_err(|problem| problem.to_string());
-        let started = started.and_then(|lanes| {
-            let started = start_sink(config, &old.site.request(), opened, lanes, parts, reports);
-            started.map(Arc::new).map_err(|error| error.to_string())
-        });
+        let started = self.start(config, &old.site.request(), opened);
         started.map_err(|reason| failed.push(and_then(reason))).ok()
     }
 

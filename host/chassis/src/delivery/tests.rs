@@ -558,13 +558,13 @@ fn a_batch_in_doubt_is_held_once_the_receiver_would_not_recognise_it() {
 
 /// What a plugin answers to the first calls, and whether the batch is held once the time in which the
 /// receiver recognises ids is over.
-fn is_held_after(answers_: Vec<Result<Vec<Exception>, CallError>>) -> bool {
-    is_held_within(Duration::from_nanos(1), answers_)
+fn is_held_after(given: Vec<Result<Vec<Exception>, CallError>>) -> bool {
+    is_held_within(Duration::from_nanos(1), given)
 }
 
-fn is_held_within(window: Duration, answers_: Vec<Result<Vec<Exception>, CallError>>) -> bool {
-    let calls = answers_.len();
-    let mut fake = answers(answers_);
+fn is_held_within(window: Duration, given: Vec<Result<Vec<Exception>, CallError>>) -> bool {
+    let calls = given.len();
+    let mut fake = answers(given);
     fake.dedup_window = Some(window);
     let state = Arc::new(StateCell::new(SinkState::Working));
     let mut delivery = delivery(fake, &state, Arc::new(Lines::default()), true);
@@ -620,7 +620,7 @@ fn what_is_in_doubt_is_so_since_it_was_handed_over_first() {
 fn what_the_receiver_has_not_got_is_not_in_doubt_after_a_restart_either() {
     let one = |outcome| Ok(vec![exception(1, outcome)]);
     let (again, doubt) = (|| Err(retry(None).into()), || Err(in_doubt(None).into()));
-    for (answers_, in_doubt) in [
+    for (given, in_doubt) in [
         (vec![again()], false),
         (vec![doubt()], true),
         (vec![Err(trap().into())], true),
@@ -629,9 +629,9 @@ fn what_the_receiver_has_not_got_is_not_in_doubt_after_a_restart_either() {
         (vec![doubt(), again()], true),
         (vec![again(), again()], false),
     ] {
-        let said = format!("{answers_:?}");
-        let waits = answers_.len() - 1;
-        let mut fake = answers(answers_);
+        let said = format!("{given:?}");
+        let waits = given.len() - 1;
+        let mut fake = answers(given);
         fake.dedup_window = Some(Duration::from_secs(60));
         let state = Arc::new(StateCell::new(SinkState::Working));
         let mut delivery = delivery(fake, &state, Arc::new(Lines::default()), true);
