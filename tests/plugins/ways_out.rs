@@ -384,8 +384,10 @@ fn a_request_is_signed_as_standard_webhooks_has_it() {
 fn what_is_sent_and_what_comes_back_is_limited() {
     let receiver = Receiver::new(|request| match request.path.as_str() {
         "/long" => Reply::status(200).body("x".repeat(5_000)),
-        "/endless" => Reply::endless("HTTP/1.1 200 OK\r\ncontent-length: 100000000\r\n\r\n"),
+        "/endless" => Reply::endless("HTTP/1.1 200 OK\r\n\r\n", "x".repeat(1_000)),
         "/headers" => Reply::status(200).header("x", &"y".repeat(20_000)),
+        "/headers/endless" => Reply::endless("HTTP/1.1 200 OK\r\n", "x: y\r\n"),
+        "/headers/long" => Reply::endless("HTTP/1.1 200 OK\r\nx: ", "y"),
         _ => Reply::status(200).body("fine"),
     });
     let grants = format!("http = [{{ origin = '{}' }}]", origin(&receiver));
@@ -398,7 +400,10 @@ fn what_is_sent_and_what_comes_back_is_limited() {
     let many = json!({ "errand": "request", "url": url("/"), "body": ["", 0], "headers": many });
     for (errand, grants, limit) in [
         (request_to(&url("/long")), &grants, Limit::HttpAnswer),
+        (request_to(&url("/endless")), &grants, Limit::HttpAnswer),
         (request_to(&url("/headers")), &grants, Limit::HttpHeaders),
+        (request_to(&url("/headers/endless")), &grants, Limit::HttpHeaders),
+        (request_to(&url("/headers/long")), &grants, Limit::HttpHeaders),
         (large.clone(), &grants, Limit::HttpRequest),
         (large, &signed, Limit::HttpRequest),
         (many, &grants, Limit::HttpHeaders),
@@ -641,15 +646,22 @@ fn two_versions_side_by_side_have_the_room_of_one_directory() {
         request.limits.directory_bytes = limit;
         host().open(request).unwrap()
     };
-    let mut sinks = [open(128 << 10), open(128 << 10)];
     let batch = batch(Stream::Usage, 0, 10);
+    let mut sinks = [open(128 << 10), open(128 << 10)];
     let written = (0..10_000).take_while(|n| sinks[n % 2].write(&batch).is_ok()).count();
     assert!(written > 10, "{written}");
     let size = || std::fs::metadata(directory.path().join("ledger.jsonl")).unwrap().len();
     assert!(size() > 64 << 10 && size() <= 128 << 10, "{}", size());
+    drop(sinks);
     // What was counted as far as to one limit is counted on where another has a larger one.
-    open(1 << 20).write(&batch).unwrap();
-    assert!(open(128 << 10).write(&batch).is_err());
+    for n in 0..100 {
+        std::fs::write(directory.path().join(n.to_string()), [0; 4096]).unwrap();
+    }
+    let mut small = open(64 << 10);
+    assert!(small.write(&batch).is_err());
+    assert!(open(512 << 10).write(&batch).is_err());
+    open(2 << 20).write(&batch).unwrap();
+    assert!(small.write(&batch).is_err());
 }
 
 #[test]

@@ -262,7 +262,8 @@ fn one_that_is_slow_is_given_up_in_time() {
 #[test]
 fn an_answer_without_end_is_cut_or_refused() {
     over_tcp();
-    let receiver = Receiver::new(|_| Reply::endless("HTTP/1.1 200 OK\r\n\r\n0123456789\r\n\r\n"));
+    let receiver =
+        Receiver::new(|_| Reply::endless("HTTP/1.1 200 OK\r\n\r\n", "0123456789\r\n\r\n"));
     let request = Request::post(receiver.url("/"));
     let answer = client().send(&request).unwrap();
     assert_eq!((answer.body.len(), answer.cut), (1000, true));
@@ -272,6 +273,6 @@ fn an_answer_without_end_is_cut_or_refused() {
 
 #[test]
 fn headers_without_end_are_refused() {
-    let error = send(Reply::endless("HTTP/1.1 200 OK\r\n")).unwrap_err();
+    let error = send(Reply::endless("HTTP/1.1 200 OK\r\n", "X-Header: again\r\n")).unwrap_err();
     assert!(matches!(error, Error::TooLarge(_)), "{error}");
 }

@@ -62,7 +62,7 @@ enum Manner {
     Raw,
     Reset,
     Drip(Duration),
-    Endless,
+    Endless(Vec<u8>),
     Silent,
 }
 
@@ -102,9 +102,9 @@ impl Reply {
         Self { manner: Manner::Drip(between), body: bytes.into(), ..Self::status(0) }
     }
 
-    /// These bytes, again and again without an end.
-    pub fn endless(bytes: impl Into<Vec<u8>>) -> Self {
-        Self { manner: Manner::Endless, body: bytes.into(), ..Self::status(0) }
+    /// These bytes, and then those again and again without an end.
+    pub fn endless(bytes: impl Into<Vec<u8>>, again: impl Into<Vec<u8>>) -> Self {
+        Self { manner: Manner::Endless(again.into()), body: bytes.into(), ..Self::status(0) }
     }
 
     /// Nothing at all, for as long as the client waits.
@@ -264,9 +264,12 @@ fn respond(stream: &mut TcpStream, reply: &Reply) -> io::Result<()> {
             }
             Ok(())
         }
-        Manner::Endless => loop {
+        Manner::Endless(again) => {
             stream.write_all(&reply.body)?;
-        },
+            loop {
+                stream.write_all(again)?;
+            }
+        }
         Manner::Silent => left(stream, LONGEST).map(drop),
     }
 }

@@ -273,7 +273,8 @@ impl Outlets {
             }
             Error::HttpResponseHeaderSectionSize(_) => {
                 self.reached.reached(Limit::HttpHeaders);
-                "the headers of an answer are larger than `limits.http_headers`".to_owned()
+                "the headers of an answer are larger than `limits.http_headers`, or more than 100"
+                    .to_owned()
             }
             Error::HttpRequestBodySize(_) => return error,
             _ => {

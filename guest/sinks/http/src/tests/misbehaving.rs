@@ -63,7 +63,7 @@ fn without_a_whole_answer_everything_comes_again() {
         Reply::raw("220 smtp.example ready\r\n\r\n"),
         Reply::reset(""),
         Reply::reset("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nfour"),
-        Reply::endless("HTTP/1.1 200 OK\r\nX-Header: again\r\n"),
+        Reply::endless("HTTP/1.1 200 OK\r\n", "X-Header: again\r\n"),
     ] {
         let said = format!("{reply:?}");
         let reason = told(reply).unwrap_err();
@@ -85,7 +85,7 @@ fn a_slow_receiver_holds_nobody_up_for_long() {
 
 #[test]
 fn a_body_without_end_does_not_matter_unless_it_decides() {
-    let endless = || Reply::endless("HTTP/1.1 200 OK\r\n\r\n[[[[[[[[[[[[[[[[[[[[[[[[");
+    let endless = || Reply::endless("HTTP/1.1 200 OK\r\n\r\n", "[".repeat(24));
     assert_eq!(told(endless()).unwrap(), "ddd");
     let receiver = Receiver::new(move |_| endless());
     let mut sink = over(&receiver, r#","results":{"status":"/s"}"#);
