@@ -1,7 +1,7 @@
 //! Another configuration for a chassis at work.
 
 use wasink_chassis::config::Config;
-use wasink_chassis::{Chassis, ReloadError};
+use wasink_chassis::{Chassis, ReloadError, SinkState, Target};
 
 use super::kit::{Bench, Fake, Kit, PATIENCE, adds_up, next_write, rids, sink, usage};
 
@@ -112,12 +112,31 @@ fn where_anything_is_wrong_nothing_changes() {
 }
 
 #[test]
+fn a_sink_that_opens_neither_as_it_is_to_be_nor_as_it_was_keeps_its_records() {
+    let kit = Kit::default();
+    // One to begin with, one for the rehearsal, and then none.
+    kit.deploy("a", "sha256:00", vec![Fake::new().0, Fake::new().0]);
+    let (bench, chassis) = open(kit, &sink("a", "['usage']"));
+    let changed = config(&bench, &(sink("a", "['usage']") + "timeout = '7s'\n"));
+    let partly = chassis.reload(&changed).unwrap_err();
+    assert!(matches!(&partly, ReloadError::Partly(failed) if failed.len() == 2), "{partly}");
+    chassis.usage().emit(usage("kept"));
+    let (works, calls) = Fake::new();
+    bench.kit.deploy("a", "sha256:11", vec![Fake::new().0, works]);
+    let state = chassis.status().sinks.remove(0).state;
+    assert!(matches!(state, SinkState::Degraded { .. }), "{state:?}");
+    chassis.swap("a", &Target::Directory).unwrap();
+    assert_eq!(rids(&next_write(&calls)), ["kept"]);
+    adds_up(&chassis.close(PATIENCE));
+}
+
+#[test]
 fn a_sink_that_changes_in_probation_has_nothing_to_go_back_to() {
     let kit = Kit::default();
     kit.deploy("a", "sha256:00", vec![Fake::new().0]);
     let (bench, chassis) = open(kit, &sink("a", "['usage']"));
     bench.kit.deploy("a", "sha256:11", [(); 4].map(|()| Fake::new().0).into());
-    let swapped = chassis.swap("a", &wasink_chassis::Target::Directory).unwrap();
+    let swapped = chassis.swap("a", &Target::Directory).unwrap();
     assert_eq!(swapped.stage, wasink_chassis::Stage::Probation);
     let changed = config(&bench, &(sink("a", "['usage']") + "timeout = '7s'\n"));
     assert_eq!(chassis.reload(&changed).unwrap().changed, ["a"]);
