@@ -12,23 +12,62 @@ use wit_bindgen_rust::{Opts, Ownership, WithOption};
 struct Target {
     world: &'static str,
     file: &'static str,
-    /// Whether it reaches the interfaces of WASI.
-    wasi: bool,
 }
 
-/// What only a harness's plugin exports is a world of its own: were it part of the first one, each
-/// component would have to export it. The two are joined when the component is linked.
+/// Each interface that a plugin may export is a world of its own: were they in one, each component
+/// would have to export them all. Those that a plugin has are joined when its component is linked.
 const EXTRA_WORLDS: &str = "
 package wasink:sdk;
+
+world host {
+  import wasink:plugin/records@0.1.0;
+  import wasink:plugin/lifecycle@0.1.0;
+  import wasink:plugin/batches@0.1.0;
+  import wasink:plugin/log@0.1.0;
+  import wasink:plugin/secrets@0.1.0;
+}
+
+world about {
+  export wasink:plugin/about@0.1.0;
+}
+
+world sink {
+  export wasink:plugin/sink@0.1.0;
+}
 
 world capture {
   export wasink:plugin/capture@0.1.0;
 }
+
+world feed-source {
+  export wasink:plugin/feed-source@0.1.0;
+}
+
+world acks {
+  export wasink:plugin/acks@0.1.0;
+}
+
+world feed-sink {
+  export wasink:plugin/feed-sink@0.1.0;
+}
 ";
 
-const TARGETS: [Target; 2] = [
-    Target { world: "wasink:plugin/sink-plugin@0.1.0", file: "sink.rs", wasi: true },
-    Target { world: "wasink:sdk/capture", file: "capture.rs", wasi: false },
+/// The first has the types that the others use.
+const TARGETS: [Target; 7] = [
+    Target { world: "wasink:sdk/host", file: "host.rs" },
+    Target { world: "wasink:sdk/about", file: "about.rs" },
+    Target { world: "wasink:sdk/sink", file: "sink.rs" },
+    Target { world: "wasink:sdk/capture", file: "capture.rs" },
+    Target { world: "wasink:sdk/feed-source", file: "feed_source.rs" },
+    Target { world: "wasink:sdk/acks", file: "acks.rs" },
+    Target { world: "wasink:sdk/feed-sink", file: "feed_sink.rs" },
+];
+
+/// What the host gives, as the first of the files has it.
+const HOST: [(&str, &str); 3] = [
+    ("wasink:plugin/records@0.1.0", "crate::bindings::host::wasink::plugin::records"),
+    ("wasink:plugin/lifecycle@0.1.0", "crate::bindings::host::wasink::plugin::lifecycle"),
+    ("wasink:plugin/batches@0.1.0", "crate::bindings::host::wasink::plugin::batches"),
 ];
 
 /// The types of WASI come from the crate that plugins use for everything else of WASI.
@@ -90,11 +129,14 @@ fn generate(wit: &Path, target: &Target) -> Result<String> {
     let world = resolve
         .select_world(&[contract, extra], Some(target.world))
         .with_context(|| format!("there is no world `{}`", target.world))?;
+    let imports: Vec<_> = resolve.worlds.get(world).map_or(Vec::new(), |world| {
+        world.imports.keys().map(|import| resolve.name_world_key(import)).collect()
+    });
     let opts = Opts {
         format: true,
         // Log lines are written often; so their fields are borrowed instead of copied.
         ownership: Ownership::Borrowing { duplicate_if_necessary: false },
-        with: if target.wasi { wasi() } else { Vec::new() },
+        with: with(target, &imports),
         generate_all: true,
         pub_export_macro: true,
         additional_derive_attributes: vec!["PartialEq".into(), "Eq".into()],
@@ -107,8 +149,12 @@ fn generate(wit: &Path, target: &Target) -> Result<String> {
     Ok(format!("{HEADER}\n{}", std::str::from_utf8(bytes)?))
 }
 
-fn wasi() -> Vec<(String, WithOption)> {
+/// Where the types of imports are found that a file does not define.
+fn with(target: &Target, imports: &[String]) -> Vec<(String, WithOption)> {
+    let host = HOST.iter().filter(|_| target.file != "host.rs");
     WASI.iter()
+        .chain(host)
+        .filter(|(name, _)| imports.iter().any(|import| import == name))
         .map(|(name, path)| ((*name).to_owned(), WithOption::Path((*path).to_owned())))
         .collect()
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::{fmt, io};
 
 #[cfg(target_family = "wasm")]
-use crate::bindings::sink::wasink::plugin::batches as host;
+use crate::bindings::host::wasink::plugin::batches as host;
 use crate::{
     CloudEvent, ControlEvent, Encoding, Entry, Stream, UsageColumns, UsageEvent, WrongStream,
 };

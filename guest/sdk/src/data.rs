@@ -89,6 +89,29 @@ impl Directory {
         self.0.rename(from, to)
     }
 
+    /// Gives a file one more name; an error where something has that name. Directories above it are
+    /// made where they are not there yet.
+    pub fn link(&self, from: &str, to: &str) -> io::Result<()> {
+        self.make_parents(to)?;
+        self.0.link(from, to)
+    }
+
+    /// Returns once the names in a directory are on the disk: those that were made, given or taken
+    /// away. `""` is the data directory itself. File systems that have nothing to do there succeed.
+    pub fn sync_names(&self, path: &str) -> io::Result<()> {
+        match self.0.sync_names(path) {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported
+                ) =>
+            {
+                Ok(())
+            }
+            synced => synced,
+        }
+    }
+
     /// Removes a file.
     pub fn remove(&self, path: &str) -> io::Result<()> {
         self.0.remove(path)

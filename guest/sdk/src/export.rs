@@ -1,12 +1,15 @@
 //! From the contract's functions to one value of the author's type.
 
+mod feed;
+
 use std::cell::RefCell;
 use std::fmt;
 
-use crate::bindings::sink::wasink::plugin::lifecycle::{Again, Failure as Wire};
+use crate::bindings::host::wasink::plugin::lifecycle::{Again, Failure as Wire};
 use crate::{Batch, Capture, Captured, Context, Exception, Failure, Sink, open, outcomes};
 
-/// Holds the sink of an instance between calls. For [`export_sink!`](crate::export_sink).
+/// Holds the plugin of an instance between calls. For [`export_sink!`](crate::export_sink) and its
+/// kin.
 pub struct Slot<S>(RefCell<Option<S>>);
 
 impl<S> fmt::Debug for Slot<S> {
@@ -118,8 +121,9 @@ macro_rules! export_sink {
     (@component $sink:ty, {$($more:tt)*}) => {
         #[cfg(target_family = "wasm")]
         const _: () = {
-            use $crate::bindings::sink::exports::wasink::plugin::{about, sink};
-            use $crate::bindings::sink::wasink::plugin::lifecycle;
+            use $crate::bindings::about::exports::wasink::plugin::about;
+            use $crate::bindings::sink::exports::wasink::plugin::sink;
+            use $crate::bindings::host::wasink::plugin::lifecycle;
 
             struct Component;
 
@@ -153,6 +157,7 @@ macro_rules! export_sink {
                 }
             }
 
+            $crate::bindings::about::export!(Component with_types_in $crate::bindings::about);
             $crate::bindings::sink::export!(Component with_types_in $crate::bindings::sink);
 
             $($more)*

@@ -1,4 +1,4 @@
-//! What a sink plugin for wasink is written with: one trait, one macro, and what a sink commonly
+//! What a plugin for wasink is written with: one trait, one macro, and what a sink commonly
 //! needs around them.
 //!
 //! ```
@@ -28,6 +28,8 @@
 //! # fn main() {}
 //! ```
 //!
+//! The ends of a feed of control events are plugins as well: [`FeedSource`] and [`FeedSink`].
+//!
 //! Build it as a `cdylib` for `wasm32-wasip2`. The same code also builds for the machine that you
 //! work on, where [`testing`] gives it batches and shows what it logged; there the macro does
 //! nothing.
@@ -38,8 +40,10 @@ mod batch;
 mod clock;
 mod data;
 mod description;
+mod event;
 mod export;
 mod failure;
+mod feed;
 pub mod http;
 mod log;
 #[cfg(not(target_family = "wasm"))]
@@ -58,20 +62,21 @@ pub use serde_json;
 pub use wasip2;
 
 pub use batch::{Batch, Encoded};
+pub use bindings::about::exports::wasink::plugin::about::{Acknowledges, Ask, Description, Need};
 pub use bindings::capture::exports::wasink::plugin::capture::Captured;
-pub use bindings::sink::exports::wasink::plugin::about::{Acknowledges, Ask, Description, Need};
-pub use bindings::sink::exports::wasink::plugin::sink::{Exception, Outcome};
-pub use bindings::sink::wasink::plugin::batches::{
+pub use bindings::host::wasink::plugin::batches::{
     DictionaryColumn, Encoding, UsageColumns, WrongStream,
 };
-pub use bindings::sink::wasink::plugin::lifecycle::Context;
-pub use bindings::sink::wasink::plugin::log::{Level, Value};
-pub use bindings::sink::wasink::plugin::records::{
+pub use bindings::host::wasink::plugin::lifecycle::Context;
+pub use bindings::host::wasink::plugin::log::{Level, Value};
+pub use bindings::host::wasink::plugin::records::{
     CloudEvent, ControlEvent, Entry, Kind, Reason, Shape, Status, Stream, Timestamp, UsageEvent,
 };
+pub use bindings::sink::exports::wasink::plugin::sink::{Exception, Outcome};
 pub use clock::{Utc, now};
 pub use data::{AppendError, AppendFile, DataFile, Directory, Metadata};
 pub use failure::{Error, Failure};
+pub use feed::{Acknowledge, FeedSink, FeedSource, open_feed_sink, open_feed_source};
 pub use log::{Field, log};
 pub use outcomes::Outcomes;
 pub use secret::secret;

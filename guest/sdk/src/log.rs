@@ -6,7 +6,7 @@ use crate::{Level, Value};
 /// [`info!`](crate::info), [`warn!`](crate::warn) and [`error!`](crate::error) are the short way.
 pub fn log(level: Level, message: &str, fields: &[(&str, Value<'_>)]) {
     #[cfg(target_family = "wasm")]
-    crate::bindings::sink::wasink::plugin::log::write(level, message, fields);
+    crate::bindings::host::wasink::plugin::log::write(level, message, fields);
     #[cfg(not(target_family = "wasm"))]
     crate::testing::collect(level, message, fields);
 }

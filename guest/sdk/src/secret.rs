@@ -4,7 +4,7 @@
 /// read. Ask again where a receiver does not take it any more: it may have been changed.
 pub fn secret(name: &str) -> Option<String> {
     #[cfg(target_family = "wasm")]
-    return crate::bindings::sink::wasink::plugin::secrets::get(name);
+    return crate::bindings::host::wasink::plugin::secrets::get(name);
     #[cfg(not(target_family = "wasm"))]
     crate::testing::granted_secret(name)
 }

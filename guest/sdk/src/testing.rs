@@ -46,6 +46,22 @@ pub fn control(events: &[ControlEvent]) -> Batch<'static> {
     records::batch(0, Stream::Control, events.iter().map(wire::from_control).collect())
 }
 
+/// A control event with nothing but its id and its type, and no place in a feed yet.
+pub fn control_event(event_id: &str, event_type: &str) -> ControlEvent {
+    ControlEvent {
+        event_id: event_id.to_owned(),
+        event_type: event_type.to_owned(),
+        tenant_id: None,
+        stack_id: None,
+        version: None,
+        base_version: None,
+        artifact_ref: None,
+        checksum: None,
+        control_version: 0,
+        created_at: None,
+    }
+}
+
 /// A batch of CloudEvents.
 pub fn events(events: &[CloudEvent]) -> Batch<'static> {
     records::batch(0, Stream::Events, events.iter().map(wire::from_event).collect())

@@ -84,7 +84,7 @@ fn a_wrong_setting_is_named_by_its_path_and_a_right_one_opens() {
 
 #[test]
 fn errors_become_failures_by_what_can_be_done_about_them() {
-    use crate::bindings::sink::wasink::plugin::lifecycle::{Again, Failure as Wire};
+    use crate::bindings::host::wasink::plugin::lifecycle::{Again, Failure as Wire};
     let again = |after, reason: &str| Wire::Retry(Again { after, reason: reason.to_owned() });
     let slot = Slot::<Failing>::new();
     assert!(matches!(slot.write(&usage_at(0)), Err(Wire::Broken(_))), "it is not open");

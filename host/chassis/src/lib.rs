@@ -8,6 +8,7 @@
 //! This crate knows no WebAssembly: what it asks of plugins are the traits in [`plugin`].
 
 pub mod config;
+pub mod feed;
 pub mod hooks;
 pub mod limits;
 pub mod logger;

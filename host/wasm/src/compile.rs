@@ -5,9 +5,12 @@ use std::sync::{Arc, Mutex, OnceLock};
 use sha2::{Digest as _, Sha256};
 use wasink_chassis::config::PluginName;
 use wasink_chassis::plugin::{Description, PluginError, PluginVersion};
-use wasmtime::component::{Component, Linker};
+use wasmtime::component::{Component, InstancePre, Linker};
 
-use crate::bindings::SinkPluginPre;
+use crate::bindings::about::AboutPre;
+use crate::bindings::feed_sink::FeedSinkPre;
+use crate::bindings::feed_source::FeedSourcePre;
+use crate::bindings::sink::SinkPre;
 use crate::bindings::wasink::plugin::{batches, lifecycle, log, records, secrets};
 use crate::engine::Engine;
 use crate::files;
@@ -22,7 +25,7 @@ pub(crate) struct Loaded {
     pub(crate) name: PluginName,
     pub(crate) source: PluginSource,
     pub(crate) digest: String,
-    pub(crate) pre: SinkPluginPre<HostState>,
+    pub(crate) pre: InstancePre<HostState>,
     /// What is to be stored of it, until it is.
     pub(crate) unstored: Mutex<Option<(Vec<u8>, Signature)>>,
     /// What it told about itself, once it has been asked.
@@ -64,7 +67,7 @@ pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<HostState>> {
     Ok(linker)
 }
 
-/// Compiles a sink; takes tens of milliseconds for a small plugin, seconds for one that carries a
+/// Compiles a plugin; takes tens of milliseconds for a small plugin, seconds for one that carries a
 /// language's runtime, and next to nothing where its code is in the cache.
 pub(crate) fn compile(
     engine: &Engine,
@@ -80,18 +83,25 @@ pub(crate) fn compile(
         reason,
     };
     let inspection = Inspection::of(bytes).map_err(unusable)?;
-    if inspection.world != World::Sink {
-        let world = inspection.world;
-        return Err(unusable(format!("it is a {world}, and a sink is needed here")));
-    }
     let component = Component::from_binary(&engine.wasmtime, bytes)
         .map_err(|error| unusable(format!("it does not compile: {}", chain(&error))))?;
     let pre = linker
         .instantiate_pre(&component)
-        .and_then(SinkPluginPre::new)
+        .and_then(|pre| fits(inspection.world, pre))
         .map_err(|error| unusable(format!("it does not fit this host: {}", chain(&error))))?;
     let (unstored, description) = (Mutex::default(), OnceLock::new());
     Ok(Loaded { name: name.clone(), source, digest, pre, unstored, description })
+}
+
+/// Looks at the types of what the world exports.
+fn fits(world: World, pre: InstancePre<HostState>) -> wasmtime::Result<InstancePre<HostState>> {
+    AboutPre::new(pre.clone())?;
+    match world {
+        World::Sink => drop(SinkPre::new(pre.clone())?),
+        World::FeedSource => drop(FeedSourcePre::new(pre.clone())?),
+        World::FeedSink => drop(FeedSinkPre::new(pre.clone())?),
+    }
+    Ok(pre)
 }
 
 /// An error and its causes on one line.

@@ -3,14 +3,16 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use wasink_chassis::feed::PolledEvent;
 use wasink_chassis::plugin::{Acknowledges, Ask, Description, Exception, Failure, Need, Outcome};
 use wasink_journal::{Batch, DictionaryColumn, Unreadable, UsageColumns};
 use wasink_record::{
-    CloudEvent, ControlEvent, Entry, ExtensionValue, Kind, Reason, Record, Stamped, Status, Stream,
-    Timestamp, UsageEvent,
+    CloudEvent, ControlEvent, ControlType, Entry, ExtensionValue, InvalidRecord, Kind, Reason,
+    Record, Stamped, Status, Stream, Timestamp, UsageEvent,
 };
 
-use crate::bindings::exports::wasink::plugin::{about, sink};
+use crate::bindings::about::exports::wasink::plugin::about;
+use crate::bindings::sink::exports::wasink::plugin::sink;
 use crate::bindings::wasink::plugin::batches::{
     DictionaryColumn as WitDictionary, UsageColumns as WitColumns, WrongStream,
 };
@@ -177,7 +179,7 @@ fn usage_event(event: &UsageEvent, stamped: Timestamp) -> wit::UsageEvent {
     }
 }
 
-fn control_event(event: &ControlEvent) -> wit::ControlEvent {
+pub(crate) fn control_event(event: &ControlEvent) -> wit::ControlEvent {
     wit::ControlEvent {
         event_id: event.event_id().to_owned(),
         event_type: event.event_type().to_string(),
@@ -276,6 +278,75 @@ pub(crate) fn failure(given: lifecycle::Failure, words: &Words) -> Failure {
         lifecycle::Failure::Rejected(reason) => Failure::Rejected(words.text(reason)),
         lifecycle::Failure::Broken(reason) => Failure::Broken(words.text(reason)),
     }
+}
+
+/// What a source answered to a poll. An answer that is out of order, or longer than was asked for, is
+/// none: a cursor that follows it would lose events.
+pub(crate) fn polled(
+    given: Vec<wit::ControlEvent>,
+    since: u64,
+    max: u32,
+    words: &Words,
+) -> Result<Vec<PolledEvent>, Failure> {
+    let len = given.len();
+    if usize::try_from(max).is_ok_and(|max| len > max) {
+        return Err(Failure::Broken(format!("it gives {len} events where {max} were asked for")));
+    }
+    let mut behind = since;
+    let mut events = Vec::with_capacity(len);
+    for event in given {
+        let version = event.control_version;
+        if version <= behind && version != 0 {
+            let id = words.text(event.event_id);
+            return Err(Failure::Broken(format!(
+                "it gives the event `{id}` at {version}, which is not above {behind}"
+            )));
+        }
+        behind = version;
+        let event_id = event.event_id.clone();
+        events.push(PolledEvent { event_id, control_version: version, event: stamped(event) });
+    }
+    Ok(events)
+}
+
+/// An event of a feed, checked as its consumer has to.
+fn stamped(given: wit::ControlEvent) -> Result<ControlEvent, InvalidRecord> {
+    let kind: ControlType = given.event_type.parse()?;
+    let mut builder = ControlEvent::builder(given.event_id, kind)
+        .version(given.version.unwrap_or_default())
+        .base_version(given.base_version.unwrap_or_default())
+        .control_version(given.control_version);
+    if let Some(id) = given.tenant_id {
+        builder = builder.tenant_id(id);
+    }
+    if let Some(id) = given.stack_id {
+        builder = builder.stack_id(id);
+    }
+    if let Some(reference) = given.artifact_ref {
+        builder = builder.artifact_ref(reference);
+    }
+    if let Some(checksum) = given.checksum {
+        builder = builder.checksum(checksum);
+    }
+    if let Some(text) = given.created_at {
+        builder = builder.created_at_text(text);
+    }
+    let event = builder.build()?;
+    event.validate_stamped()?;
+    Ok(event)
+}
+
+/// What a feed sink answered for `len` events.
+pub(crate) fn appended(
+    given: Vec<Result<u64, lifecycle::Failure>>,
+    len: usize,
+    words: &Words,
+) -> Result<Vec<Result<u64, Failure>>, Failure> {
+    if given.len() != len {
+        let results = given.len();
+        return Err(Failure::Broken(format!("it gives {results} results for {len} events")));
+    }
+    Ok(given.into_iter().map(|result| result.map_err(|why| failure(why, words))).collect())
 }
 
 /// When, and why.

@@ -9,6 +9,8 @@ use serde::Serialize;
 use wasink_chassis::config::PluginName;
 use wasink_chassis::plugin::Sighting;
 
+use crate::inspect::World;
+
 /// How the name of a component ends.
 const EXTENSION: &str = ".wasm";
 
@@ -63,7 +65,8 @@ pub struct PluginFile {
 /// name in a later one.
 ///
 /// A plugin `name` is the file `name.wasm`, or, where there is a directory `name`, the file
-/// `name/name.wasm`, or the only `.wasm` file in that directory.
+/// `name/name.wasm`, or the only `.wasm` file in that directory. The ends of feeds have folders of
+/// their own in these directories.
 #[derive(Debug)]
 pub(crate) struct Directories {
     paths: Vec<PathBuf>,
@@ -78,8 +81,10 @@ pub(crate) struct Found {
 }
 
 impl Directories {
-    pub(crate) fn new(paths: Vec<PathBuf>) -> Self {
-        Self { paths }
+    /// The places in `paths` where plugins of this sort are.
+    pub(crate) fn new(paths: &[PathBuf], world: World) -> Self {
+        let place = |path: &PathBuf| world.folder().map_or(path.clone(), |name| path.join(name));
+        Self { paths: paths.iter().map(place).collect() }
     }
 
     /// Looks through all of them. A directory that is not there is an empty one.
@@ -113,6 +118,9 @@ fn list_one(path: &Path, entries: std::fs::ReadDir, found: &mut Found) {
         // Follows symbolic links, wherever they lead: a link to a version is how many deploy.
         let is_dir = std::fs::metadata(&file).is_ok_and(|metadata| metadata.is_dir());
         let (stem, file) = if is_dir {
+            if World::ALL.iter().any(|world| world.folder() == Some(file_name)) {
+                continue;
+            }
             match only_component(&file, file_name) {
                 Ok(Some(inner)) => (file_name, file.join(inner)),
                 Ok(None) => continue,

@@ -23,7 +23,7 @@ const GIVEN_PACKAGES: [&str; 7] = [
 const GIVEN_INTERFACES: [&str; 5] = ["batches", "lifecycle", "log", "records", "secrets"];
 
 /// What a component can be used as.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum World {
     /// A sink.
@@ -32,6 +32,20 @@ pub enum World {
     FeedSource,
     /// A receiver of control events.
     FeedSink,
+}
+
+impl World {
+    /// All there are.
+    pub const ALL: [Self; 3] = [Self::Sink, Self::FeedSource, Self::FeedSink];
+
+    /// The folder of a plugin directory that holds its plugins; `None`: the directory itself.
+    pub fn folder(self) -> Option<&'static str> {
+        match self {
+            Self::Sink => None,
+            Self::FeedSource => Some("feed-sources"),
+            Self::FeedSink => Some("feed-sinks"),
+        }
+    }
 }
 
 impl fmt::Display for World {

@@ -9,18 +9,14 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use wasink_chassis::limits::{Limit, Limits};
 use wasink_chassis::plugin::{
-    CallError, Captured, Description, Exception, Failure, Interrupter, OpenRequest, PluginError,
-    PluginVersion, SinkPlugin,
+    CallError, Description, Failure, Interrupter, OpenRequest, PluginError, PluginVersion,
 };
-use wasink_journal::Batch;
-use wasmtime::component::{
-    ComponentNamedList, ComponentType, Lift, Lower, Resource, ResourceTableError, TypedFunc,
-};
-use wasmtime::{AsContextMut as _, Store, UpdateDeadline};
+use wasmtime::component::ResourceTableError;
+use wasmtime::{Store, UpdateDeadline, component};
 use wasmtime_wasi::I32Exit;
 
-use crate::bindings::SinkPlugin as Guest;
-use crate::bindings::wasink::plugin::lifecycle::Context;
+use crate::bindings::about::About;
+use crate::bindings::wasink::plugin::lifecycle::{self, Context};
 use crate::compile::{Loaded, chain};
 use crate::convert;
 use crate::engine::Engine;
@@ -175,13 +171,13 @@ pub(crate) fn describe(
         reason,
     };
     let answer = caller.drive(async {
-        let instance = loaded.pre.instance_pre().instantiate_async(&mut store).await?;
+        let instance = loaded.pre.instantiate_async(&mut store).await?;
         // Only here are the types of its functions looked at.
-        let guest = match Guest::new(&mut store, &instance) {
-            Ok(guest) => guest,
+        let about = match About::new(&mut store, &instance) {
+            Ok(about) => about,
             Err(error) => return Ok(Err(format!("it does not fit this host: {}", chain(&error)))),
         };
-        guest.wasink_plugin_about().call_describe(&mut store).await.map(Ok)
+        about.wasink_plugin_about().call_describe(&mut store).await.map(Ok)
     });
     let description = answer
         .map_err(|ended| caller.error(ended, DESCRIBE, store.data_mut()))?
@@ -190,39 +186,39 @@ pub(crate) fn describe(
     Ok(loaded.description.get_or_init(|| Arc::new(description)).clone())
 }
 
-/// An opened sink.
-pub(crate) struct Instance {
+/// What of a component is called, by what it is used as.
+pub(crate) trait Guest: Sized {
+    /// Looks for the functions.
+    fn find(store: &mut Store<HostState>, of: &component::Instance) -> wasmtime::Result<Self>;
+
+    /// The contract's `open`.
+    async fn open(
+        &self,
+        store: &mut Store<HostState>,
+        context: &Context,
+    ) -> wasmtime::Result<Result<(), String>>;
+
+    /// The contract's `close`.
+    async fn close(&self, store: &mut Store<HostState>) -> wasmtime::Result<Result<(), String>>;
+}
+
+/// An opened plugin.
+pub(crate) struct Instance<G> {
     caller: Caller,
-    description: Arc<Description>,
+    pub(crate) description: Arc<Description>,
     request: OpenRequest,
-    around: Surroundings,
+    pub(crate) around: Surroundings,
     /// Absent between a stop and a reopening.
-    live: Option<Live>,
+    live: Option<Live<G>>,
 }
 
 /// A store and the guest in it.
-struct Live {
-    store: Store<HostState>,
-    guest: Guest,
-    capture: Option<Capture>,
+pub(crate) struct Live<G> {
+    pub(crate) store: Store<HostState>,
+    pub(crate) guest: G,
 }
 
-/// The contract's `captured`.
-#[derive(ComponentType, Lift)]
-#[component(record)]
-struct Kept {
-    id: String,
-    position: u64,
-    line: String,
-}
-
-/// The functions of a plugin that keeps what it was given.
-struct Capture {
-    entries: TypedFunc<(), (Vec<Kept>,)>,
-    reset: TypedFunc<(), ()>,
-}
-
-impl Instance {
+impl<G: Guest> Instance<G> {
     /// Makes an instance and opens it.
     pub(crate) fn open(
         engine: &Engine,
@@ -256,28 +252,26 @@ impl Instance {
         Ok(instance)
     }
 
-    fn make(&self) -> Result<Live, PluginError> {
+    fn make(&self) -> Result<Live<G>, PluginError> {
         let Self { caller, request, around, .. } = self;
         let mut store = caller.store(HostState::new(around), &around.limits);
         store.set_epoch_deadline(1);
-        let pre = &caller.loaded.pre;
         let made = caller.drive(async {
-            let instance = pre.instance_pre().instantiate_async(&mut store).await?;
-            let guest = Guest::new(&mut store, &instance)?;
-            let capture = Capture::find(&mut store, &instance);
+            let instance = caller.loaded.pre.instantiate_async(&mut store).await?;
+            let guest = G::find(&mut store, &instance)?;
             let context = Context {
                 name: request.name.clone(),
                 node_id: request.node_id.clone(),
                 epoch: request.epoch.clone(),
                 settings: request.settings.clone(),
             };
-            let opened = guest.wasink_plugin_sink().call_open(&mut store, &context).await?;
-            Ok((guest, capture, opened))
+            let opened = guest.open(&mut store, &context).await?;
+            Ok((guest, opened))
         });
-        let (guest, capture, opened) =
+        let (guest, opened) =
             made.map_err(|ended| caller.error(ended, "open", store.data_mut()))?;
         match opened {
-            Ok(()) => Ok(Live { store, guest, capture }),
+            Ok(()) => Ok(Live { store, guest }),
             Err(reason) => Err(PluginError::Refused {
                 plugin: caller.loaded.name.clone(),
                 name: request.name.clone(),
@@ -287,10 +281,10 @@ impl Instance {
     }
 
     /// Makes one call. An instance whose call is ended is gone.
-    fn call<T>(
+    pub(crate) fn call<T>(
         &mut self,
         name: &'static str,
-        call: impl AsyncFnOnce(&mut Live) -> wasmtime::Result<T>,
+        call: impl AsyncFnOnce(&mut Live<G>) -> wasmtime::Result<T>,
     ) -> Result<T, CallError> {
         let gone = || Failure::Broken("it has not been opened again".to_owned());
         let mut live = self.live.take().ok_or_else(gone)?;
@@ -304,54 +298,32 @@ impl Instance {
         }
     }
 
-    fn failure(&self, given: crate::bindings::wasink::plugin::lifecycle::Failure) -> CallError {
-        convert::failure(given, &self.around.words).into()
-    }
-}
-
-impl SinkPlugin for Instance {
-    fn version(&self) -> PluginVersion {
-        self.caller.loaded.version(&self.description)
+    /// What is so of the guest; false where there is none.
+    pub(crate) fn is_live(&self, is: impl Fn(&G) -> bool) -> bool {
+        self.live.as_ref().is_some_and(|live| is(&live.guest))
     }
 
-    fn description(&self) -> Arc<Description> {
-        self.description.clone()
-    }
-
-    fn write(&mut self, batch: &Arc<Batch>) -> Result<Vec<Exception>, CallError> {
-        let answer = self.call("write", async |live| {
-            let handle = live.store.data_mut().table.push(batch.clone())?;
-            let lent = Resource::new_borrow(handle.rep());
-            let answer = live.guest.wasink_plugin_sink().call_write(&mut live.store, lent).await?;
-            live.store.data_mut().table.delete(handle)?;
-            Ok(answer)
-        })?;
-        let exceptions = answer.map_err(|failure| self.failure(failure))?;
-        Ok(convert::exceptions(exceptions, batch.len(), &self.around.words)?)
-    }
-
-    fn flush(&mut self) -> Result<(), CallError> {
-        let answer = self.call("flush", async |live| {
-            live.guest.wasink_plugin_sink().call_flush(&mut live.store).await
-        })?;
-        answer.map_err(|failure| self.failure(failure))
-    }
-
-    fn reopen(&mut self) -> Result<(), PluginError> {
+    /// Throws the guest away and opens another.
+    pub(crate) fn renew(&mut self) -> Result<(), PluginError> {
         self.live = None;
         self.live = Some(self.make()?);
         Ok(())
     }
 
-    fn close(&mut self) -> Result<(), CallError> {
-        let answer = self.call("close", async |live| {
-            live.guest.wasink_plugin_sink().call_close(&mut live.store).await
-        });
+    /// Ends the guest in an orderly way.
+    pub(crate) fn end(&mut self) -> Result<(), CallError> {
+        let answer = self.call("close", async |live| live.guest.close(&mut live.store).await);
         self.live = None;
         answer?.map_err(|reason| Failure::Broken(self.around.words.text(reason)).into())
     }
 
-    fn interrupter(&self) -> Interrupter {
+    /// Which bytes it runs.
+    pub(crate) fn bytes(&self) -> PluginVersion {
+        self.caller.loaded.version(&self.description)
+    }
+
+    /// Ends its calls from other threads.
+    pub(crate) fn stopper(&self) -> Interrupter {
         let stop = self.caller.stop.clone();
         Interrupter::new(move || {
             stop.asked.store(true, Ordering::SeqCst);
@@ -359,54 +331,13 @@ impl SinkPlugin for Instance {
         })
     }
 
-    fn captured(&mut self) -> Result<Option<Vec<Captured>>, CallError> {
-        let entries = self.call("entries", async |live| match &live.capture {
-            Some(capture) => Ok(Some(call(&mut live.store, &capture.entries).await?.0)),
-            None => Ok(None),
-        })?;
-        let kept = |Kept { id, position, line }| {
-            let id = id.parse().map_err(|_| {
-                Failure::Broken(format!("it has kept `{id}`, which is no record's id"))
-            })?;
-            Ok(Captured { id, position, line })
-        };
-        entries.map(|entries| entries.into_iter().map(kept).collect()).transpose()
-    }
-
-    fn reset_captured(&mut self) -> Result<bool, CallError> {
-        self.call("reset", async |live| match &live.capture {
-            Some(capture) => call(&mut live.store, &capture.reset).await.map(|()| true),
-            None => Ok(false),
-        })
+    /// The plugin's own answer that it did not do what it was asked.
+    pub(crate) fn failure(&self, given: lifecycle::Failure) -> CallError {
+        convert::failure(given, &self.around.words).into()
     }
 }
 
-async fn call<R>(store: &mut Store<HostState>, function: &TypedFunc<(), R>) -> wasmtime::Result<R>
-where
-    R: ComponentNamedList + Lift + Send + Sync + 'static,
-    (): ComponentNamedList + Lower,
-{
-    function.call_async(store.as_context_mut(), ()).await
-}
-
-impl Capture {
-    /// The functions, where the component exports them.
-    fn find(
-        store: &mut Store<HostState>,
-        instance: &wasmtime::component::Instance,
-    ) -> Option<Self> {
-        const INTERFACE: &str = "wasink:plugin/capture@0.1.0";
-        let interface = instance.get_export_index(&mut *store, None, INTERFACE)?;
-        let entries = instance.get_export_index(&mut *store, Some(&interface), "entries")?;
-        let reset = instance.get_export_index(&mut *store, Some(&interface), "reset")?;
-        Some(Self {
-            entries: instance.get_typed_func(&mut *store, entries).ok()?,
-            reset: instance.get_typed_func(&mut *store, reset).ok()?,
-        })
-    }
-}
-
-impl std::fmt::Debug for Instance {
+impl<G> std::fmt::Debug for Instance<G> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Instance").field("request", &self.request).finish_non_exhaustive()
     }

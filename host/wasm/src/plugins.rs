@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use serde::Serialize;
 use wasink_chassis::config::PluginName;
+use wasink_chassis::feed::{FeedSink, FeedSource, Feeds};
 use wasink_chassis::hooks::{Hooks, NoHooks};
 use wasink_chassis::limits::{Limit, LimitCounts, Limits};
 use wasink_chassis::logger::{Logger, TracingLogger};
@@ -19,13 +20,15 @@ use wasmtime::component::Linker;
 use crate::compile::{Loaded, chain, compile, digest, linker};
 use crate::engine::Engine;
 use crate::error::EngineError;
+use crate::feed::{FeedSinkGuest, SourceGuest};
 use crate::find::{Directories, PluginFile, PluginSource, read, sighting};
 use crate::host::{Commons, HostState, Surroundings};
 use crate::inspect::{Inspection, World};
-use crate::instance::{Instance, describe};
+use crate::instance::{Guest, Instance, describe};
 use crate::net::{Resolve, SystemResolver};
 use crate::quota::Quotas;
 use crate::signature::{Keys, Signature};
+use crate::sink::SinkGuest;
 use crate::store::Store;
 
 /// A plugin that comes with the program: its name and its component.
@@ -37,8 +40,12 @@ pub struct Options {
     /// Directories to look in, in order; what is found in an earlier one hides what has the same
     /// name in a later one.
     pub directories: Vec<PathBuf>,
-    /// Plugins that come with the program, looked at last.
+    /// Sinks that come with the program, looked at last.
     pub bundled: Vec<Bundled>,
+    /// Sources of control events that come with the program.
+    pub bundled_feed_sources: Vec<Bundled>,
+    /// Sinks of control events that come with the program.
+    pub bundled_feed_sinks: Vec<Bundled>,
     /// Directory for compiled code. It is made where it is not there, and must be closed to other
     /// users. `None`: plugins are compiled anew each time.
     pub cache: Option<PathBuf>,
@@ -82,8 +89,7 @@ pub struct WasmPlugins {
 struct Shared {
     engine: Engine,
     linker: Linker<HostState>,
-    directories: Directories,
-    bundled: BTreeMap<PluginName, &'static [u8]>,
+    shelves: BTreeMap<World, Shelf>,
     limits: Limits,
     logger: Arc<dyn Logger>,
     commons: Commons,
@@ -92,6 +98,13 @@ struct Shared {
     keys: Keys,
     /// What is compiled and in use, by digest.
     loaded: Mutex<HashMap<String, Weak<Loaded>>>,
+}
+
+/// Where plugins of one sort are.
+#[derive(Debug)]
+struct Shelf {
+    directories: Directories,
+    bundled: BTreeMap<PluginName, &'static [u8]>,
 }
 
 /// A plugin's bytes, where they were found, and what vouches for them.
@@ -119,10 +132,10 @@ pub struct PluginReport {
     pub description: Option<Arc<Description>>,
 }
 
-/// The names of all plugins in `directories` and of those that are `bundled`, sorted. Nothing of a
+/// The names of all sinks in `directories` and of those that are `bundled`, sorted. Nothing of a
 /// plugin is read, and no engine is needed.
 pub fn plugin_names(directories: &[PathBuf], bundled: &[Bundled]) -> Vec<PluginName> {
-    let found = Directories::new(directories.to_vec()).list();
+    let found = Directories::new(directories, World::Sink).list();
     let bundled = bundled.iter().filter_map(|(name, _)| PluginName::new(name).ok());
     let names: BTreeSet<_> = found.files.into_keys().chain(bundled).collect();
     names.into_iter().collect()
@@ -135,17 +148,24 @@ impl WasmPlugins {
     ///
     /// Where the directory for compiled code can't be used, or the system gives no thread.
     pub fn new(options: Options) -> Result<Self, EngineError> {
-        let Options { directories, bundled, cache, store, keys, limits, resolver, hooks, logger } =
-            options;
+        let Options { cache, store, keys, limits, resolver, hooks, logger, .. } = options.clone();
         let engine = Engine::new(cache.as_deref())?;
         let linker = linker(&engine).map_err(|error| EngineError::Runtime(chain(&error)))?;
-        let named = |(name, bytes): Bundled| Some((PluginName::new(name).ok()?, bytes));
+        let shelf = |world: World| {
+            let bundled = match world {
+                World::Sink => &options.bundled,
+                World::FeedSource => &options.bundled_feed_sources,
+                World::FeedSink => &options.bundled_feed_sinks,
+            };
+            let named = |&(name, bytes): &Bundled| Some((PluginName::new(name).ok()?, bytes));
+            let directories = Directories::new(&options.directories, world);
+            (world, Shelf { directories, bundled: bundled.iter().filter_map(named).collect() })
+        };
         Ok(Self {
             shared: Arc::new(Shared {
                 engine,
                 linker,
-                directories: Directories::new(directories),
-                bundled: bundled.into_iter().filter_map(named).collect(),
+                shelves: World::ALL.into_iter().map(shelf).collect(),
                 limits,
                 logger: logger.unwrap_or_else(|| Arc::new(TracingLogger)),
                 commons: Commons {
@@ -160,11 +180,17 @@ impl WasmPlugins {
         })
     }
 
-    /// All plugins by name, sorted, and for people what else is in the directories: files whose
+    /// All sinks by name, sorted, and for people what else is in the directories: files whose
     /// names can't be plugins', directories that can't be read. Nothing of a plugin is read.
     pub fn list(&self) -> (Vec<PluginFile>, Vec<String>) {
-        let found = self.shared.directories.list();
-        let bundled = self.shared.bundled.keys();
+        self.list_of(World::Sink)
+    }
+
+    /// The same for plugins of any sort.
+    pub fn list_of(&self, world: World) -> (Vec<PluginFile>, Vec<String>) {
+        let Some(shelf) = self.shared.shelves.get(&world) else { return Default::default() };
+        let found = shelf.directories.list();
+        let bundled = shelf.bundled.keys();
         let mut files: BTreeMap<_, _> =
             bundled.map(|name| (name.clone(), PluginSource::Bundled)).collect();
         files.extend(
@@ -181,7 +207,7 @@ impl WasmPlugins {
     ///
     /// Whatever keeps it from being used.
     pub fn report(&self, name: &PluginName) -> Result<PluginReport, PluginError> {
-        let Bytes { source, bytes, .. } = self.read(name, &Origin::Directory)?;
+        let Bytes { source, bytes, .. } = self.read(World::Sink, name, &Origin::Directory)?;
         let inspection =
             Inspection::of(&bytes).map_err(|reason| unusable(name, &source, reason))?;
         let description = match inspection.world {
@@ -199,20 +225,22 @@ impl WasmPlugins {
     }
 
     /// The bytes of a plugin, as they are now.
-    fn read(&self, name: &PluginName, from: &Origin) -> Result<Bytes, PluginError> {
+    fn read(&self, world: World, name: &PluginName, from: &Origin) -> Result<Bytes, PluginError> {
         let path = match from {
-            Origin::Directory => match self.shared.directories.list().files.get(name) {
-                Some(path) => path.clone(),
+            Origin::Directory => match self.file(world, name) {
+                Some(path) => path,
                 None => {
-                    let unknown =
-                        || PluginError::Unknown { name: name.to_string(), known: self.names() };
-                    let bytes = self.shared.bundled.get(name).ok_or_else(unknown)?.to_vec();
+                    let unknown = || PluginError::Unknown {
+                        name: name.to_string(),
+                        known: self.names_of(world),
+                    };
+                    let bytes = self.bundled(world, name).ok_or_else(unknown)?.to_vec();
                     let (source, signature) = (PluginSource::Bundled, Signature::Needless);
                     return Ok(Bytes { source, bytes, signature });
                 }
             },
             Origin::File(path) => path.clone(),
-            Origin::Stored(wanted) => return self.read_stored(name, wanted),
+            Origin::Stored(wanted) => return self.read_stored(world, name, wanted),
         };
         let source = PluginSource::File { path: path.clone() };
         let bytes = read(&path, self.shared.limits.component_bytes).map_err(|error| {
@@ -227,8 +255,13 @@ impl WasmPlugins {
     }
 
     /// A version from the store, or from the program.
-    fn read_stored(&self, name: &PluginName, wanted: &str) -> Result<Bytes, PluginError> {
-        if let Some(bytes) = self.shared.bundled.get(name).filter(|bytes| digest(bytes) == wanted) {
+    fn read_stored(
+        &self,
+        world: World,
+        name: &PluginName,
+        wanted: &str,
+    ) -> Result<Bytes, PluginError> {
+        if let Some(bytes) = self.bundled(world, name).filter(|bytes| digest(bytes) == wanted) {
             let (source, signature) = (PluginSource::Bundled, Signature::Needless);
             return Ok(Bytes { source, bytes: bytes.to_vec(), signature });
         }
@@ -245,14 +278,29 @@ impl WasmPlugins {
         Ok(Bytes { source, bytes, signature })
     }
 
+    /// The file of a plugin, where a directory has one.
+    fn file(&self, world: World, name: &PluginName) -> Option<PathBuf> {
+        self.shared.shelves.get(&world)?.directories.list().files.remove(name)
+    }
+
+    /// What comes with the program.
+    fn bundled(&self, world: World, name: &PluginName) -> Option<&'static [u8]> {
+        self.shared.shelves.get(&world)?.bundled.get(name).copied()
+    }
+
+    fn names_of(&self, world: World) -> Vec<PluginName> {
+        self.list_of(world).0.into_iter().map(|file| file.name).collect()
+    }
+
     /// A plugin, compiled. The same bytes are compiled once.
     fn load_from(
         &self,
+        world: World,
         name: &PluginName,
         from: &Origin,
         demands: &Demands,
     ) -> Result<Arc<Loaded>, PluginError> {
-        let Bytes { source, bytes, signature } = self.read(name, from)?;
+        let Bytes { source, bytes, signature } = self.read(world, name, from)?;
         let digest = digest(&bytes);
         if let Some(reason) = demands.refusal(&digest) {
             return Err(unusable(name, &source, reason));
@@ -266,6 +314,11 @@ impl WasmPlugins {
         // Another file with the same bytes is another plugin to whoever reads messages about it.
         if let Some(known) = known.filter(|known| known.name == *name && known.source == source) {
             return Ok(known);
+        }
+        let found = Inspection::of(&bytes).map_err(|reason| unusable(name, &source, reason))?;
+        if found.world != world {
+            let reason = format!("it is a {}, and a {world} is needed here", found.world);
+            return Err(unusable(name, &source, reason));
         }
         let (compiled, bytes) = self.compile(name, source, bytes, digest.clone())?;
         if let (Some(_), PluginSource::File { .. }) = (&self.shared.store, &compiled.source) {
@@ -281,6 +334,42 @@ impl WasmPlugins {
 }
 
 impl WasmPlugins {
+    /// A plugin that is compiled and has described itself.
+    fn load_described(
+        &self,
+        world: World,
+        name: &PluginName,
+        from: &Origin,
+        demands: &Demands,
+    ) -> Result<(Arc<Loaded>, Arc<Description>), PluginError> {
+        let loaded = self.load_from(world, name, from, demands)?;
+        let Shared { engine, logger, limits, commons, .. } = &*self.shared;
+        let around = Surroundings::new(
+            name.as_str(),
+            logger.clone(),
+            Grants::default(),
+            *limits,
+            self.shared.reached(name),
+            commons,
+        );
+        let around = around.map_err(|reason| unusable(name, &loaded.source, reason))?;
+        let description = describe(engine, &loaded, &around)?;
+        Ok((loaded, description))
+    }
+
+    /// Opens a plugin as an end of a feed.
+    fn open_end<G: Guest>(
+        &self,
+        world: World,
+        request: OpenRequest,
+    ) -> Result<Instance<G>, PluginError> {
+        let (name, directory) = (request.plugin.clone(), Origin::Directory);
+        let (loaded, description) =
+            self.load_described(world, &name, &directory, &Demands::default())?;
+        let Shared { engine, commons, .. } = &*self.shared;
+        Instance::open(engine, loaded, description, request, commons)
+    }
+
     /// Compiles on a thread of its own, so that there is an end to waiting for it.
     fn compile(
         &self,
@@ -351,7 +440,9 @@ impl Plugin for Version {
     fn open(&self, request: OpenRequest) -> Result<Box<dyn SinkPlugin>, PluginError> {
         let Shared { engine, commons, .. } = &*self.shared;
         let (loaded, description) = (self.loaded.clone(), self.description.clone());
-        Ok(Box::new(Instance::open(engine, loaded, description, request, commons)?))
+        let instance: Instance<SinkGuest> =
+            Instance::open(engine, loaded, description, request, commons)?;
+        Ok(Box::new(instance))
     }
 
     fn store(&self) -> std::io::Result<()> {
@@ -367,7 +458,7 @@ impl Plugin for Version {
 
 impl Plugins for WasmPlugins {
     fn names(&self) -> Vec<PluginName> {
-        self.list().0.into_iter().map(|file| file.name).collect()
+        self.names_of(World::Sink)
     }
 
     fn load(
@@ -376,27 +467,17 @@ impl Plugins for WasmPlugins {
         from: &Origin,
         demands: &Demands,
     ) -> Result<Arc<dyn Plugin>, PluginError> {
-        let loaded = self.load_from(name, from, demands)?;
-        let Shared { engine, logger, limits, commons, .. } = &*self.shared;
-        let around = Surroundings::new(
-            name.as_str(),
-            logger.clone(),
-            Grants::default(),
-            *limits,
-            self.shared.reached(name),
-            commons,
-        );
-        let around = around.map_err(|reason| unusable(name, &loaded.source, reason))?;
-        let description = describe(engine, &loaded, &around)?;
+        let (loaded, description) = self.load_described(World::Sink, name, from, demands)?;
         Ok(Arc::new(Version { shared: self.shared.clone(), loaded, description }))
     }
 
     fn sighting(&self, name: &PluginName) -> Option<Sighting> {
-        sighting(self.shared.directories.list().files.get(name)?)
+        sighting(&self.file(World::Sink, name)?)
     }
 
     fn digest(&self, name: &PluginName) -> Result<String, PluginError> {
-        let Bytes { source, bytes, signature } = self.read(name, &Origin::Directory)?;
+        let Bytes { source, bytes, signature } =
+            self.read(World::Sink, name, &Origin::Directory)?;
         // What nothing vouches for is not there yet: its signature may come after it.
         let vouched = self.shared.keys.check(&bytes, &signature);
         vouched.map_err(|reason| unusable(name, &source, reason))?;
@@ -410,10 +491,28 @@ impl Plugins for WasmPlugins {
     }
 }
 
+impl Feeds for WasmPlugins {
+    fn describe_source(&self, name: &PluginName) -> Result<Arc<Description>, PluginError> {
+        let demands = Demands::default();
+        Ok(self.load_described(World::FeedSource, name, &Origin::Directory, &demands)?.1)
+    }
+
+    fn describe_sink(&self, name: &PluginName) -> Result<Arc<Description>, PluginError> {
+        let demands = Demands::default();
+        Ok(self.load_described(World::FeedSink, name, &Origin::Directory, &demands)?.1)
+    }
+
+    fn open_source(&self, request: OpenRequest) -> Result<Box<dyn FeedSource>, PluginError> {
+        Ok(Box::new(self.open_end::<SourceGuest>(World::FeedSource, request)?))
+    }
+
+    fn open_sink(&self, request: OpenRequest) -> Result<Box<dyn FeedSink>, PluginError> {
+        Ok(Box::new(self.open_end::<FeedSinkGuest>(World::FeedSink, request)?))
+    }
+}
+
 impl std::fmt::Debug for WasmPlugins {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("WasmPlugins")
-            .field("directories", &self.shared.directories)
-            .finish_non_exhaustive()
+        f.debug_struct("WasmPlugins").field("shelves", &self.shared.shelves).finish_non_exhaustive()
     }
 }

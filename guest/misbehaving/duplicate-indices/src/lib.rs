@@ -1,7 +1,8 @@
 //! Names a record twice, with the same outcome. It is no answer.
 
-use wasink_guest::bindings::sink::exports::wasink::plugin::{about, sink};
-use wasink_guest::bindings::sink::wasink::plugin::lifecycle::{Context, Failure};
+use wasink_guest::bindings::about::exports::wasink::plugin::about;
+use wasink_guest::bindings::host::wasink::plugin::lifecycle::{Context, Failure};
+use wasink_guest::bindings::sink::exports::wasink::plugin::sink;
 
 /// The plugin. It speaks the contract itself, since the SDK has no words for what it does.
 #[derive(Debug)]
@@ -33,4 +34,5 @@ impl sink::Guest for Misbehaving {
 }
 
 #[cfg(target_family = "wasm")]
+wasink_guest::bindings::about::export!(Misbehaving with_types_in wasink_guest::bindings::about);
 wasink_guest::bindings::sink::export!(Misbehaving with_types_in wasink_guest::bindings::sink);

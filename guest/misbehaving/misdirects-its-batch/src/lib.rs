@@ -2,8 +2,9 @@
 //! beyond its end on; and asks for views of other streams. It is told so, and goes on.
 
 use wasink_guest::Encoding;
-use wasink_guest::bindings::sink::exports::wasink::plugin::{about, sink};
-use wasink_guest::bindings::sink::wasink::plugin::lifecycle::{Context, Failure};
+use wasink_guest::bindings::about::exports::wasink::plugin::about;
+use wasink_guest::bindings::host::wasink::plugin::lifecycle::{Context, Failure};
+use wasink_guest::bindings::sink::exports::wasink::plugin::sink;
 use wasink_guest::wasip2::filesystem::preopens::get_directories;
 use wasink_guest::wasip2::filesystem::types::{DescriptorFlags, OpenFlags, PathFlags};
 
@@ -71,4 +72,5 @@ impl sink::Guest for Misbehaving {
 }
 
 #[cfg(target_family = "wasm")]
+wasink_guest::bindings::about::export!(Misbehaving with_types_in wasink_guest::bindings::about);
 wasink_guest::bindings::sink::export!(Misbehaving with_types_in wasink_guest::bindings::sink);

@@ -4,8 +4,9 @@
 #![expect(unsafe_code, reason = "handles of the author's own making")]
 
 use wasink_guest::Encoding;
-use wasink_guest::bindings::sink::exports::wasink::plugin::{about, sink};
-use wasink_guest::bindings::sink::wasink::plugin::lifecycle::{Context, Failure};
+use wasink_guest::bindings::about::exports::wasink::plugin::about;
+use wasink_guest::bindings::host::wasink::plugin::lifecycle::{Context, Failure};
+use wasink_guest::bindings::sink::exports::wasink::plugin::sink;
 use wasink_guest::wasip2::cli::stderr::get_stderr;
 use wasink_guest::wasip2::filesystem::types::Descriptor;
 use wasink_guest::wasip2::io::streams::OutputStream;
@@ -76,4 +77,5 @@ fn descriptor(handle: u32) -> Descriptor {
 }
 
 #[cfg(target_family = "wasm")]
+wasink_guest::bindings::about::export!(Misbehaving with_types_in wasink_guest::bindings::about);
 wasink_guest::bindings::sink::export!(Misbehaving with_types_in wasink_guest::bindings::sink);

@@ -21,3143 +21,31 @@
 //   * with "wasi:io/streams@0.2.12" = "::wasip2::io::streams"
 //   * with "wasi:clocks/wall-clock@0.2.12" = "::wasip2::clocks::wall_clock"
 //   * with "wasi:filesystem/types@0.2.12" = "::wasip2::filesystem::types"
+//   * with "wasink:plugin/records@0.1.0" = "crate::bindings::host::wasink::plugin::records"
+//   * with "wasink:plugin/lifecycle@0.1.0" = "crate::bindings::host::wasink::plugin::lifecycle"
+//   * with "wasink:plugin/batches@0.1.0" = "crate::bindings::host::wasink::plugin::batches"
 //   * pub-export-macro
 #[allow(unfulfilled_lint_expectations, unused_imports)]
-use ::wasip2::io::error as __with_name0;
+use crate::bindings::host::wasink::plugin::lifecycle as __with_name0;
 #[allow(unfulfilled_lint_expectations, unused_imports)]
-use ::wasip2::io::poll as __with_name1;
+use crate::bindings::host::wasink::plugin::records as __with_name1;
 #[allow(unfulfilled_lint_expectations, unused_imports)]
-use ::wasip2::io::streams as __with_name2;
+use ::wasip2::io::error as __with_name2;
 #[allow(unfulfilled_lint_expectations, unused_imports)]
-use ::wasip2::clocks::wall_clock as __with_name3;
+use ::wasip2::io::poll as __with_name3;
 #[allow(unfulfilled_lint_expectations, unused_imports)]
-use ::wasip2::filesystem::types as __with_name4;
-#[rustfmt::skip]
-#[allow(dead_code, clippy::all)]
-pub mod wasink {
-    pub mod plugin {
-        /// The chassis's own logger. Lines from a plugin carry its instance's name.
-        #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
-        pub mod log {
-            #[used]
-            #[doc(hidden)]
-            static __FORCE_SECTION_REF: fn() = super::super::super::__link_custom_section_describing_imports;
-            use super::super::super::_rt;
-            /// How grave it is.
-            #[repr(u8)]
-            #[derive(Clone, Copy, Eq, Ord, PartialEq, PartialOrd)]
-            pub enum Level {
-                Debug,
-                Info,
-                Warn,
-                Error,
-            }
-            impl ::core::fmt::Debug for Level {
-                fn fmt(
-                    &self,
-                    f: &mut ::core::fmt::Formatter<'_>,
-                ) -> ::core::fmt::Result {
-                    match self {
-                        Level::Debug => f.debug_tuple("Level::Debug").finish(),
-                        Level::Info => f.debug_tuple("Level::Info").finish(),
-                        Level::Warn => f.debug_tuple("Level::Warn").finish(),
-                        Level::Error => f.debug_tuple("Level::Error").finish(),
-                    }
-                }
-            }
-            impl Level {
-                #[doc(hidden)]
-                pub unsafe fn _lift(val: u8) -> Level {
-                    if !cfg!(debug_assertions) {
-                        return unsafe { ::core::mem::transmute(val) };
-                    }
-                    match val {
-                        0 => Level::Debug,
-                        1 => Level::Info,
-                        2 => Level::Warn,
-                        3 => Level::Error,
-                        _ => panic!("invalid enum discriminant"),
-                    }
-                }
-            }
-            /// The value of a field.
-            #[derive(Clone, Eq, PartialEq)]
-            pub enum Value<'a> {
-                Text(&'a str),
-                Signed(i64),
-                Unsigned(u64),
-                Boolean(bool),
-            }
-            impl<'a> ::core::fmt::Debug for Value<'a> {
-                fn fmt(
-                    &self,
-                    f: &mut ::core::fmt::Formatter<'_>,
-                ) -> ::core::fmt::Result {
-                    match self {
-                        Value::Text(e) => f.debug_tuple("Value::Text").field(e).finish(),
-                        Value::Signed(e) => {
-                            f.debug_tuple("Value::Signed").field(e).finish()
-                        }
-                        Value::Unsigned(e) => {
-                            f.debug_tuple("Value::Unsigned").field(e).finish()
-                        }
-                        Value::Boolean(e) => {
-                            f.debug_tuple("Value::Boolean").field(e).finish()
-                        }
-                    }
-                }
-            }
-            #[allow(unused_unsafe, clippy::all)]
-            /// Writes one line: a constant message, and what varies as fields, in this order.
-            #[allow(async_fn_in_trait)]
-            pub fn write(
-                level: Level,
-                message: &str,
-                fields: &[(&str, Value<'_>)],
-            ) -> () {
-                unsafe {
-                    let vec0 = message;
-                    let ptr0 = vec0.as_ptr().cast::<u8>();
-                    let len0 = vec0.len();
-                    let vec4 = fields;
-                    let len4 = vec4.len();
-                    let layout4 = _rt::alloc::Layout::from_size_align(
-                            vec4.len() * (8 + 4 * ::core::mem::size_of::<*const u8>()),
-                            8,
-                        )
-                        .unwrap();
-                    let (result4, _cleanup4) = wit_bindgen::rt::Cleanup::new(layout4);
-                    for (i, e) in vec4.into_iter().enumerate() {
-                        let base = result4
-                            .add(i * (8 + 4 * ::core::mem::size_of::<*const u8>()));
-                        {
-                            let (t1_0, t1_1) = e;
-                            let vec2 = t1_0;
-                            let ptr2 = vec2.as_ptr().cast::<u8>();
-                            let len2 = vec2.len();
-                            *base
-                                .add(::core::mem::size_of::<*const u8>())
-                                .cast::<usize>() = len2;
-                            *base.add(0).cast::<*mut u8>() = ptr2.cast_mut();
-                            match t1_1 {
-                                Value::Text(e) => {
-                                    *base
-                                        .add(2 * ::core::mem::size_of::<*const u8>())
-                                        .cast::<u8>() = (0i32) as u8;
-                                    let vec3 = e;
-                                    let ptr3 = vec3.as_ptr().cast::<u8>();
-                                    let len3 = vec3.len();
-                                    *base
-                                        .add(8 + 3 * ::core::mem::size_of::<*const u8>())
-                                        .cast::<usize>() = len3;
-                                    *base
-                                        .add(8 + 2 * ::core::mem::size_of::<*const u8>())
-                                        .cast::<*mut u8>() = ptr3.cast_mut();
-                                }
-                                Value::Signed(e) => {
-                                    *base
-                                        .add(2 * ::core::mem::size_of::<*const u8>())
-                                        .cast::<u8>() = (1i32) as u8;
-                                    *base
-                                        .add(8 + 2 * ::core::mem::size_of::<*const u8>())
-                                        .cast::<i64>() = _rt::as_i64(e);
-                                }
-                                Value::Unsigned(e) => {
-                                    *base
-                                        .add(2 * ::core::mem::size_of::<*const u8>())
-                                        .cast::<u8>() = (2i32) as u8;
-                                    *base
-                                        .add(8 + 2 * ::core::mem::size_of::<*const u8>())
-                                        .cast::<i64>() = _rt::as_i64(e);
-                                }
-                                Value::Boolean(e) => {
-                                    *base
-                                        .add(2 * ::core::mem::size_of::<*const u8>())
-                                        .cast::<u8>() = (3i32) as u8;
-                                    *base
-                                        .add(8 + 2 * ::core::mem::size_of::<*const u8>())
-                                        .cast::<u8>() = (match e {
-                                        true => 1,
-                                        false => 0,
-                                    }) as u8;
-                                }
-                            }
-                        }
-                    }
-                    #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "wasink:plugin/log@0.1.0")]
-                    unsafe extern "C" {
-                        #[link_name = "write"]
-                        fn wit_import5(
-                            _: i32,
-                            _: *mut u8,
-                            _: usize,
-                            _: *mut u8,
-                            _: usize,
-                        );
-                    }
-                    #[cfg(not(target_arch = "wasm32"))]
-                    unsafe extern "C" fn wit_import5(
-                        _: i32,
-                        _: *mut u8,
-                        _: usize,
-                        _: *mut u8,
-                        _: usize,
-                    ) {
-                        unreachable!()
-                    }
-                    wit_import5(
-                        level.clone() as i32,
-                        ptr0.cast_mut(),
-                        len0,
-                        result4,
-                        len4,
-                    );
-                }
-            }
-        }
-        /// Secrets that an instance was granted. Credentials for HTTP are none of them: the host puts those on
-        /// by itself.
-        #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
-        pub mod secrets {
-            #[used]
-            #[doc(hidden)]
-            static __FORCE_SECTION_REF: fn() = super::super::super::__link_custom_section_describing_imports;
-            use super::super::super::_rt;
-            #[allow(unused_unsafe, clippy::all)]
-            /// The secret of this name as it is now, or none where none of this name was granted or it can't be
-            /// read, which the host logs. It may change: ask again where a receiver does not take it any more.
-            #[allow(async_fn_in_trait)]
-            pub fn get(name: &str) -> ::core::option::Option<_rt::String> {
-                unsafe {
-                    #[cfg_attr(target_pointer_width = "64", repr(align(8)))]
-                    #[cfg_attr(target_pointer_width = "32", repr(align(4)))]
-                    struct RetArea(
-                        [::core::mem::MaybeUninit<
-                            u8,
-                        >; 3 * ::core::mem::size_of::<*const u8>()],
-                    );
-                    let mut ret_area = RetArea(
-                        [::core::mem::MaybeUninit::uninit(); 3
-                            * ::core::mem::size_of::<*const u8>()],
-                    );
-                    let vec0 = name;
-                    let ptr0 = vec0.as_ptr().cast::<u8>();
-                    let len0 = vec0.len();
-                    let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
-                    #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "wasink:plugin/secrets@0.1.0")]
-                    unsafe extern "C" {
-                        #[link_name = "get"]
-                        fn wit_import2(_: *mut u8, _: usize, _: *mut u8);
-                    }
-                    #[cfg(not(target_arch = "wasm32"))]
-                    unsafe extern "C" fn wit_import2(_: *mut u8, _: usize, _: *mut u8) {
-                        unreachable!()
-                    }
-                    wit_import2(ptr0.cast_mut(), len0, ptr1);
-                    let l3 = i32::from(*ptr1.add(0).cast::<u8>());
-                    let result7 = match l3 {
-                        0 => None,
-                        1 => {
-                            let e = {
-                                let l4 = *ptr1
-                                    .add(::core::mem::size_of::<*const u8>())
-                                    .cast::<*mut u8>();
-                                let l5 = *ptr1
-                                    .add(2 * ::core::mem::size_of::<*const u8>())
-                                    .cast::<usize>();
-                                let len6 = l5;
-                                let bytes6 = _rt::Vec::from_raw_parts(
-                                    l4.cast(),
-                                    len6,
-                                    len6,
-                                );
-                                _rt::string_lift(bytes6)
-                            };
-                            Some(e)
-                        }
-                        _ => _rt::invalid_enum_discriminant(),
-                    };
-                    result7
-                }
-            }
-        }
-        /// The values that a chassis carries. One stream carries one kind of record.
-        ///
-        /// Every quantity is an integer: nothing here has been, or may be, a floating-point number.
-        #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
-        pub mod records {
-            #[used]
-            #[doc(hidden)]
-            static __FORCE_SECTION_REF: fn() = super::super::super::__link_custom_section_describing_imports;
-            use super::super::super::_rt;
-            /// Nanoseconds since 1970-01-01T00:00:00Z. Negative before it; reaches from the year 1678 to 2262.
-            pub type Timestamp = i64;
-            /// The four streams. A sink says in its description which of them it accepts.
-            #[repr(u8)]
-            #[derive(Clone, Copy, Eq, Ord, PartialEq, PartialOrd)]
-            pub enum Stream {
-                /// Lifecycle endpoints of billable intervals: `entry`.
-                Metering,
-                /// One record per finished unit of work: `usage-event`.
-                Usage,
-                /// Pointers to changes that nodes must apply: `control-event`.
-                Control,
-                /// Anything else: `cloud-event`.
-                Events,
-            }
-            impl ::core::fmt::Debug for Stream {
-                fn fmt(
-                    &self,
-                    f: &mut ::core::fmt::Formatter<'_>,
-                ) -> ::core::fmt::Result {
-                    match self {
-                        Stream::Metering => f.debug_tuple("Stream::Metering").finish(),
-                        Stream::Usage => f.debug_tuple("Stream::Usage").finish(),
-                        Stream::Control => f.debug_tuple("Stream::Control").finish(),
-                        Stream::Events => f.debug_tuple("Stream::Events").finish(),
-                    }
-                }
-            }
-            impl Stream {
-                #[doc(hidden)]
-                pub unsafe fn _lift(val: u8) -> Stream {
-                    if !cfg!(debug_assertions) {
-                        return unsafe { ::core::mem::transmute(val) };
-                    }
-                    match val {
-                        0 => Stream::Metering,
-                        1 => Stream::Usage,
-                        2 => Stream::Control,
-                        3 => Stream::Events,
-                        _ => panic!("invalid enum discriminant"),
-                    }
-                }
-            }
-            /// ---- metering ----
-            /// Which endpoint of which interval. A receiver pairs each `-start` with the `-stop` of the same id.
-            #[derive(Clone, Eq, PartialEq)]
-            pub enum Kind {
-                /// `vm.compute.start`: a VM began to run.
-                VmComputeStart,
-                /// `vm.compute.stop`: a VM ceased to run.
-                VmComputeStop,
-                /// `vm.storage.start`: a VM's disks came to be.
-                VmStorageStart,
-                /// `vm.storage.stop`: a VM's disks are gone.
-                VmStorageStop,
-                /// `snap.storage.start`: a snapshot came to be.
-                SnapStorageStart,
-                /// `snap.storage.stop`: a snapshot is gone.
-                SnapStorageStop,
-                /// A kind that a later chassis knows and this contract does not: its wire name.
-                Other(_rt::String),
-            }
-            impl ::core::fmt::Debug for Kind {
-                fn fmt(
-                    &self,
-                    f: &mut ::core::fmt::Formatter<'_>,
-                ) -> ::core::fmt::Result {
-                    match self {
-                        Kind::VmComputeStart => {
-                            f.debug_tuple("Kind::VmComputeStart").finish()
-                        }
-                        Kind::VmComputeStop => {
-                            f.debug_tuple("Kind::VmComputeStop").finish()
-                        }
-                        Kind::VmStorageStart => {
-                            f.debug_tuple("Kind::VmStorageStart").finish()
-                        }
-                        Kind::VmStorageStop => {
-                            f.debug_tuple("Kind::VmStorageStop").finish()
-                        }
-                        Kind::SnapStorageStart => {
-                            f.debug_tuple("Kind::SnapStorageStart").finish()
-                        }
-                        Kind::SnapStorageStop => {
-                            f.debug_tuple("Kind::SnapStorageStop").finish()
-                        }
-                        Kind::Other(e) => f.debug_tuple("Kind::Other").field(e).finish(),
-                    }
-                }
-            }
-            /// Why the endpoint came about.
-            #[derive(Clone, Eq, PartialEq)]
-            pub enum Reason {
-                /// `boot`: the first boot.
-                Boot,
-                /// `restart`: it had booted before.
-                Restart,
-                /// `clone`: made from a snapshot.
-                Clone,
-                /// `restore`: set back to a snapshot in place.
-                Restore,
-                /// `hibernate-wake`: declared by the format, not known to be emitted.
-                HibernateWake,
-                /// `stop-user`: stopped on purpose.
-                StopUser,
-                /// `stop-crash`: found dead, or closed late.
-                StopCrash,
-                /// `vm-rm`: the VM was deleted.
-                VmRm,
-                /// `snap-rm`: the snapshot was deleted.
-                SnapRm,
-                /// A reason that a later chassis knows and this contract does not: its wire name.
-                Other(_rt::String),
-            }
-            impl ::core::fmt::Debug for Reason {
-                fn fmt(
-                    &self,
-                    f: &mut ::core::fmt::Formatter<'_>,
-                ) -> ::core::fmt::Result {
-                    match self {
-                        Reason::Boot => f.debug_tuple("Reason::Boot").finish(),
-                        Reason::Restart => f.debug_tuple("Reason::Restart").finish(),
-                        Reason::Clone => f.debug_tuple("Reason::Clone").finish(),
-                        Reason::Restore => f.debug_tuple("Reason::Restore").finish(),
-                        Reason::HibernateWake => {
-                            f.debug_tuple("Reason::HibernateWake").finish()
-                        }
-                        Reason::StopUser => f.debug_tuple("Reason::StopUser").finish(),
-                        Reason::StopCrash => f.debug_tuple("Reason::StopCrash").finish(),
-                        Reason::VmRm => f.debug_tuple("Reason::VmRm").finish(),
-                        Reason::SnapRm => f.debug_tuple("Reason::SnapRm").finish(),
-                        Reason::Other(e) => {
-                            f.debug_tuple("Reason::Other").field(e).finish()
-                        }
-                    }
-                }
-            }
-            /// Resources at the moment of the entry. 0 means absent, as on the wire.
-            #[repr(C)]
-            #[derive(Clone, Copy, Eq, PartialEq)]
-            pub struct Shape {
-                /// Virtual CPUs.
-                pub cpu: u64,
-                /// Memory, in bytes.
-                pub mem_bytes: u64,
-                /// Storage, in bytes.
-                pub storage_bytes: u64,
-            }
-            impl ::core::fmt::Debug for Shape {
-                fn fmt(
-                    &self,
-                    f: &mut ::core::fmt::Formatter<'_>,
-                ) -> ::core::fmt::Result {
-                    f.debug_struct("Shape")
-                        .field("cpu", &self.cpu)
-                        .field("mem-bytes", &self.mem_bytes)
-                        .field("storage-bytes", &self.storage_bytes)
-                        .finish()
-                }
-            }
-            /// One endpoint of a billable interval.
-            #[derive(Clone, Eq, PartialEq)]
-            pub struct Entry {
-                pub kind: Kind,
-                /// Set on every `vm.*` entry.
-                pub vm_id: ::core::option::Option<_rt::String>,
-                /// Set on every `snap.*` entry.
-                pub snapshot_id: ::core::option::Option<_rt::String>,
-                /// The snapshot that a clone or a restore came from.
-                pub source_snapshot_id: ::core::option::Option<_rt::String>,
-                /// Absent on `snap.storage.start`.
-                pub reason: ::core::option::Option<Reason>,
-                /// Name of the hypervisor's kind.
-                pub hypervisor: ::core::option::Option<_rt::String>,
-                pub shape: Shape,
-                /// When the endpoint happened, as its producer stamped it.
-                pub emitted_at: Timestamp,
-            }
-            impl ::core::fmt::Debug for Entry {
-                fn fmt(
-                    &self,
-                    f: &mut ::core::fmt::Formatter<'_>,
-                ) -> ::core::fmt::Result {
-                    f.debug_struct("Entry")
-                        .field("kind", &self.kind)
-                        .field("vm-id", &self.vm_id)
-                        .field("snapshot-id", &self.snapshot_id)
-                        .field("source-snapshot-id", &self.source_snapshot_id)
-                        .field("reason", &self.reason)
-                        .field("hypervisor", &self.hypervisor)
-                        .field("shape", &self.shape)
-                        .field("emitted-at", &self.emitted_at)
-                        .finish()
-                }
-            }
-            /// ---- usage ----
-            /// Whether the work itself succeeded; not a protocol's status code.
-            #[repr(u8)]
-            #[derive(Clone, Copy, Eq, Ord, PartialEq, PartialOrd)]
-            pub enum Status {
-                Ok,
-                Error,
-            }
-            impl ::core::fmt::Debug for Status {
-                fn fmt(
-                    &self,
-                    f: &mut ::core::fmt::Formatter<'_>,
-                ) -> ::core::fmt::Result {
-                    match self {
-                        Status::Ok => f.debug_tuple("Status::Ok").finish(),
-                        Status::Error => f.debug_tuple("Status::Error").finish(),
-                    }
-                }
-            }
-            impl Status {
-                #[doc(hidden)]
-                pub unsafe fn _lift(val: u8) -> Status {
-                    if !cfg!(debug_assertions) {
-                        return unsafe { ::core::mem::transmute(val) };
-                    }
-                    match val {
-                        0 => Status::Ok,
-                        1 => Status::Error,
-                        _ => panic!("invalid enum discriminant"),
-                    }
-                }
-            }
-            /// One finished unit of work.
-            #[derive(Clone, Eq, PartialEq)]
-            pub struct UsageEvent {
-                /// Request id. Not unique: one request may give several events.
-                pub rid: _rt::String,
-                /// Who the work was for; `_sys` for the service itself; may be empty.
-                pub tenant: _rt::String,
-                /// What kind of work: `http`, `compute`, `llm` and so on. The set is open.
-                pub src: _rt::String,
-                /// What served it.
-                pub stack: _rt::String,
-                /// Wall time, in whole milliseconds.
-                pub duration_ms: u64,
-                pub status: Status,
-                /// Size of what came in, in bytes.
-                pub bytes_in: u64,
-                /// Size of what went out, in bytes.
-                pub bytes_out: u64,
-                /// Peak memory of the work, in bytes; 0 means absent.
-                pub mem_bytes: u64,
-                /// Units of work consumed; 0 means absent, and always where admission was denied.
-                pub fuel: u64,
-                /// Present where admission refused the work: the reason's token, empty where there is none.
-                pub admission_denied: ::core::option::Option<_rt::String>,
-                /// False where nobody is to be charged.
-                pub billable: bool,
-                /// When the work finished.
-                pub emitted_at: Timestamp,
-            }
-            impl ::core::fmt::Debug for UsageEvent {
-                fn fmt(
-                    &self,
-                    f: &mut ::core::fmt::Formatter<'_>,
-                ) -> ::core::fmt::Result {
-                    f.debug_struct("UsageEvent")
-                        .field("rid", &self.rid)
-                        .field("tenant", &self.tenant)
-                        .field("src", &self.src)
-                        .field("stack", &self.stack)
-                        .field("duration-ms", &self.duration_ms)
-                        .field("status", &self.status)
-                        .field("bytes-in", &self.bytes_in)
-                        .field("bytes-out", &self.bytes_out)
-                        .field("mem-bytes", &self.mem_bytes)
-                        .field("fuel", &self.fuel)
-                        .field("admission-denied", &self.admission_denied)
-                        .field("billable", &self.billable)
-                        .field("emitted-at", &self.emitted_at)
-                        .finish()
-                }
-            }
-            /// ---- control ----
-            /// A small notice that something changed: what it is, where its bytes are, which place it has in
-            /// the order. It never carries the bytes.
-            #[derive(Clone, Eq, PartialEq)]
-            pub struct ControlEvent {
-                /// The producer's identity for the change; the key for idempotency everywhere.
-                pub event_id: _rt::String,
-                /// What happened, such as `stack.activated`.
-                pub event_type: _rt::String,
-                pub tenant_id: ::core::option::Option<_rt::String>,
-                pub stack_id: ::core::option::Option<_rt::String>,
-                /// The version that the change makes current.
-                pub version: ::core::option::Option<i64>,
-                /// The version that the producer saw before it.
-                pub base_version: ::core::option::Option<i64>,
-                /// Key of the artifact, segments parted by `/`.
-                pub artifact_ref: ::core::option::Option<_rt::String>,
-                /// `sha256:` and the lowercase hexadecimal digest of the artifact's bytes.
-                pub checksum: ::core::option::Option<_rt::String>,
-                /// Place in the feed's order; 0 until a feed sink has given one.
-                pub control_version: u64,
-                /// RFC 3339 text, as its producer wrote it.
-                pub created_at: ::core::option::Option<_rt::String>,
-            }
-            impl ::core::fmt::Debug for ControlEvent {
-                fn fmt(
-                    &self,
-                    f: &mut ::core::fmt::Formatter<'_>,
-                ) -> ::core::fmt::Result {
-                    f.debug_struct("ControlEvent")
-                        .field("event-id", &self.event_id)
-                        .field("event-type", &self.event_type)
-                        .field("tenant-id", &self.tenant_id)
-                        .field("stack-id", &self.stack_id)
-                        .field("version", &self.version)
-                        .field("base-version", &self.base_version)
-                        .field("artifact-ref", &self.artifact_ref)
-                        .field("checksum", &self.checksum)
-                        .field("control-version", &self.control_version)
-                        .field("created-at", &self.created_at)
-                        .finish()
-                }
-            }
-            /// ---- events ----
-            /// A CloudEvents 1.0 event.
-            #[derive(Clone, Eq, PartialEq)]
-            pub struct CloudEvent {
-                pub id: _rt::String,
-                pub source: _rt::String,
-                pub type_: _rt::String,
-                pub subject: ::core::option::Option<_rt::String>,
-                pub time: ::core::option::Option<Timestamp>,
-                pub data_content_type: ::core::option::Option<_rt::String>,
-                pub data_schema: ::core::option::Option<_rt::String>,
-                /// The data's bytes: JSON text where the content type is JSON or absent; absent where the event
-                /// has none.
-                pub data: ::core::option::Option<_rt::Vec<u8>>,
-                /// Extension attributes by name; a value is JSON text, so a string comes in its quotes.
-                pub extensions: _rt::Vec<(_rt::String, _rt::String)>,
-            }
-            impl ::core::fmt::Debug for CloudEvent {
-                fn fmt(
-                    &self,
-                    f: &mut ::core::fmt::Formatter<'_>,
-                ) -> ::core::fmt::Result {
-                    f.debug_struct("CloudEvent")
-                        .field("id", &self.id)
-                        .field("source", &self.source)
-                        .field("type", &self.type_)
-                        .field("subject", &self.subject)
-                        .field("time", &self.time)
-                        .field("data-content-type", &self.data_content_type)
-                        .field("data-schema", &self.data_schema)
-                        .field("data", &self.data)
-                        .field("extensions", &self.extensions)
-                        .finish()
-                }
-            }
-        }
-        /// How a sink gets at its records.
-        ///
-        /// The host keeps the records of a batch; a sink asks for the view it needs, and only that crosses
-        /// the boundary. The host makes each view once and shares it between all the sinks that ask.
-        #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
-        pub mod batches {
-            #[used]
-            #[doc(hidden)]
-            static __FORCE_SECTION_REF: fn() = super::super::super::__link_custom_section_describing_imports;
-            use super::super::super::_rt;
-            pub type Stream = super::super::super::wasink::plugin::records::Stream;
-            pub type Entry = super::super::super::wasink::plugin::records::Entry;
-            pub type UsageEvent = super::super::super::wasink::plugin::records::UsageEvent;
-            pub type ControlEvent = super::super::super::wasink::plugin::records::ControlEvent;
-            pub type CloudEvent = super::super::super::wasink::plugin::records::CloudEvent;
-            pub type Timestamp = super::super::super::wasink::plugin::records::Timestamp;
-            pub type OutputStream = super::super::super::__with_name2::OutputStream;
-            pub type StreamError = super::super::super::__with_name2::StreamError;
-            pub type Descriptor = super::super::super::__with_name4::Descriptor;
-            pub type ErrorCode = super::super::super::__with_name4::ErrorCode;
-            /// Ways to write a whole batch as bytes.
-            #[repr(u8)]
-            #[derive(Clone, Copy, Eq, Ord, PartialEq, PartialOrd)]
-            pub enum Encoding {
-                /// JSON Lines: each record in its own wire format, compact, with `\n` at the end of every line.
-                Jsonl,
-                /// One JSON array of the same objects.
-                JsonArray,
-                /// One JSON array of CloudEvents 1.0 envelopes: each has the record's id and time, and the
-                /// record as its data. An `events` record is its own envelope.
-                CloudeventsBatch,
-                /// JSON Lines of the same envelopes.
-                CloudeventsJsonl,
-            }
-            impl ::core::fmt::Debug for Encoding {
-                fn fmt(
-                    &self,
-                    f: &mut ::core::fmt::Formatter<'_>,
-                ) -> ::core::fmt::Result {
-                    match self {
-                        Encoding::Jsonl => f.debug_tuple("Encoding::Jsonl").finish(),
-                        Encoding::JsonArray => {
-                            f.debug_tuple("Encoding::JsonArray").finish()
-                        }
-                        Encoding::CloudeventsBatch => {
-                            f.debug_tuple("Encoding::CloudeventsBatch").finish()
-                        }
-                        Encoding::CloudeventsJsonl => {
-                            f.debug_tuple("Encoding::CloudeventsJsonl").finish()
-                        }
-                    }
-                }
-            }
-            impl Encoding {
-                #[doc(hidden)]
-                pub unsafe fn _lift(val: u8) -> Encoding {
-                    if !cfg!(debug_assertions) {
-                        return unsafe { ::core::mem::transmute(val) };
-                    }
-                    match val {
-                        0 => Encoding::Jsonl,
-                        1 => Encoding::JsonArray,
-                        2 => Encoding::CloudeventsBatch,
-                        3 => Encoding::CloudeventsJsonl,
-                        _ => panic!("invalid enum discriminant"),
-                    }
-                }
-            }
-            /// A column with few distinct values over many rows: row `r` holds `values[codes[r]]`.
-            #[derive(Clone, Eq, PartialEq)]
-            pub struct DictionaryColumn {
-                pub values: _rt::Vec<_rt::String>,
-                pub codes: _rt::Vec<u32>,
-            }
-            impl ::core::fmt::Debug for DictionaryColumn {
-                fn fmt(
-                    &self,
-                    f: &mut ::core::fmt::Formatter<'_>,
-                ) -> ::core::fmt::Result {
-                    f.debug_struct("DictionaryColumn")
-                        .field("values", &self.values)
-                        .field("codes", &self.codes)
-                        .finish()
-                }
-            }
-            /// Usage events by column: one bulk copy a column, however many rows there are. All the columns
-            /// have as many rows as the batch has records, in its order. Flags are 0 or 1.
-            #[derive(Clone, Eq, PartialEq)]
-            pub struct UsageColumns {
-                pub tenant: DictionaryColumn,
-                pub src: DictionaryColumn,
-                pub stack: DictionaryColumn,
-                /// 1 where the status is `ok`.
-                pub ok: _rt::Vec<u8>,
-                pub billable: _rt::Vec<u8>,
-                /// 1 where admission was denied.
-                pub denied: _rt::Vec<u8>,
-                pub duration_ms: _rt::Vec<u64>,
-                pub bytes_in: _rt::Vec<u64>,
-                pub bytes_out: _rt::Vec<u64>,
-                pub mem_bytes: _rt::Vec<u64>,
-                pub fuel: _rt::Vec<u64>,
-                pub emitted_at: _rt::Vec<Timestamp>,
-            }
-            impl ::core::fmt::Debug for UsageColumns {
-                fn fmt(
-                    &self,
-                    f: &mut ::core::fmt::Formatter<'_>,
-                ) -> ::core::fmt::Result {
-                    f.debug_struct("UsageColumns")
-                        .field("tenant", &self.tenant)
-                        .field("src", &self.src)
-                        .field("stack", &self.stack)
-                        .field("ok", &self.ok)
-                        .field("billable", &self.billable)
-                        .field("denied", &self.denied)
-                        .field("duration-ms", &self.duration_ms)
-                        .field("bytes-in", &self.bytes_in)
-                        .field("bytes-out", &self.bytes_out)
-                        .field("mem-bytes", &self.mem_bytes)
-                        .field("fuel", &self.fuel)
-                        .field("emitted-at", &self.emitted_at)
-                        .finish()
-                }
-            }
-            /// A typed view was asked of a batch that holds another kind of record.
-            #[repr(C)]
-            #[derive(Clone, Copy, Eq, PartialEq)]
-            pub struct WrongStream {
-                /// The stream that the batch is of.
-                pub actual: Stream,
-            }
-            impl ::core::fmt::Debug for WrongStream {
-                fn fmt(
-                    &self,
-                    f: &mut ::core::fmt::Formatter<'_>,
-                ) -> ::core::fmt::Result {
-                    f.debug_struct("WrongStream").field("actual", &self.actual).finish()
-                }
-            }
-            impl ::core::fmt::Display for WrongStream {
-                fn fmt(
-                    &self,
-                    f: &mut ::core::fmt::Formatter<'_>,
-                ) -> ::core::fmt::Result {
-                    write!(f, "{:?}", self)
-                }
-            }
-            impl ::core::error::Error for WrongStream {}
-            /// An append that did not get to its end.
-            #[repr(C)]
-            #[derive(Clone, Copy, Eq, PartialEq)]
-            pub struct AppendError {
-                /// Bytes of the view that are in the file by now, counted from the view's first byte. Give it
-                /// back as `skip` to go on where this append stopped.
-                pub written: u64,
-                pub code: ErrorCode,
-            }
-            impl ::core::fmt::Debug for AppendError {
-                fn fmt(
-                    &self,
-                    f: &mut ::core::fmt::Formatter<'_>,
-                ) -> ::core::fmt::Result {
-                    f.debug_struct("AppendError")
-                        .field("written", &self.written)
-                        .field("code", &self.code)
-                        .finish()
-                }
-            }
-            impl ::core::fmt::Display for AppendError {
-                fn fmt(
-                    &self,
-                    f: &mut ::core::fmt::Formatter<'_>,
-                ) -> ::core::fmt::Result {
-                    write!(f, "{:?}", self)
-                }
-            }
-            impl ::core::error::Error for AppendError {}
-            /// A run of records of one stream, in the order in which they were accepted. It is lent for one
-            /// call of `write`.
-            #[derive(Debug)]
-            #[repr(transparent)]
-            pub struct Batch {
-                handle: _rt::Resource<Batch>,
-            }
-            impl Batch {
-                #[doc(hidden)]
-                pub unsafe fn from_handle(handle: u32) -> Self {
-                    Self {
-                        handle: unsafe { _rt::Resource::from_handle(handle) },
-                    }
-                }
-                #[doc(hidden)]
-                pub fn take_handle(&self) -> u32 {
-                    _rt::Resource::take_handle(&self.handle)
-                }
-                #[doc(hidden)]
-                pub fn handle(&self) -> u32 {
-                    _rt::Resource::handle(&self.handle)
-                }
-            }
-            unsafe impl _rt::WasmResource for Batch {
-                #[inline]
-                unsafe fn drop(_handle: u32) {
-                    #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "wasink:plugin/batches@0.1.0")]
-                    unsafe extern "C" {
-                        #[link_name = "[resource-drop]batch"]
-                        fn drop(_: i32);
-                    }
-                    #[cfg(not(target_arch = "wasm32"))]
-                    unsafe extern "C" fn drop(_: i32) {
-                        unreachable!()
-                    }
-                    unsafe {
-                        drop(_handle as i32);
-                    }
-                }
-            }
-            impl Batch {
-                #[allow(unused_unsafe, clippy::all)]
-                /// The stream that all its records are of.
-                #[allow(async_fn_in_trait)]
-                pub fn of(&self) -> Stream {
-                    unsafe {
-                        #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "wasink:plugin/batches@0.1.0")]
-                        unsafe extern "C" {
-                            #[link_name = "[method]batch.of"]
-                            fn wit_import0(_: i32) -> i32;
-                        }
-                        #[cfg(not(target_arch = "wasm32"))]
-                        unsafe extern "C" fn wit_import0(_: i32) -> i32 {
-                            unreachable!()
-                        }
-                        let ret = wit_import0((self).handle() as i32);
-                        super::super::super::wasink::plugin::records::Stream::_lift(
-                            ret as u8,
-                        )
-                    }
-                }
-            }
-            impl Batch {
-                #[allow(unused_unsafe, clippy::all)]
-                /// How many records it holds: at least one.
-                #[allow(async_fn_in_trait)]
-                pub fn len(&self) -> u32 {
-                    unsafe {
-                        #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "wasink:plugin/batches@0.1.0")]
-                        unsafe extern "C" {
-                            #[link_name = "[method]batch.len"]
-                            fn wit_import0(_: i32) -> i32;
-                        }
-                        #[cfg(not(target_arch = "wasm32"))]
-                        unsafe extern "C" fn wit_import0(_: i32) -> i32 {
-                            unreachable!()
-                        }
-                        let ret = wit_import0((self).handle() as i32);
-                        ret as u32
-                    }
-                }
-            }
-            impl Batch {
-                #[allow(unused_unsafe, clippy::all)]
-                /// Position in the stream of the first record; the others follow without a gap. A batch that
-                /// is delivered again has the same position.
-                #[allow(async_fn_in_trait)]
-                pub fn position(&self) -> u64 {
-                    unsafe {
-                        #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "wasink:plugin/batches@0.1.0")]
-                        unsafe extern "C" {
-                            #[link_name = "[method]batch.position"]
-                            fn wit_import0(_: i32) -> i64;
-                        }
-                        #[cfg(not(target_arch = "wasm32"))]
-                        unsafe extern "C" fn wit_import0(_: i32) -> i64 {
-                            unreachable!()
-                        }
-                        let ret = wit_import0((self).handle() as i32);
-                        ret as u64
-                    }
-                }
-            }
-            impl Batch {
-                #[allow(unused_unsafe, clippy::all)]
-                /// One id a record, in order: a UUID version 7 in its usual text form, the same on every
-                /// delivery. Receivers use it to recognise what they have had.
-                #[allow(async_fn_in_trait)]
-                pub fn ids(&self) -> _rt::Vec<_rt::String> {
-                    unsafe {
-                        #[cfg_attr(target_pointer_width = "64", repr(align(8)))]
-                        #[cfg_attr(target_pointer_width = "32", repr(align(4)))]
-                        struct RetArea(
-                            [::core::mem::MaybeUninit<
-                                u8,
-                            >; 2 * ::core::mem::size_of::<*const u8>()],
-                        );
-                        let mut ret_area = RetArea(
-                            [::core::mem::MaybeUninit::uninit(); 2
-                                * ::core::mem::size_of::<*const u8>()],
-                        );
-                        let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
-                        #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "wasink:plugin/batches@0.1.0")]
-                        unsafe extern "C" {
-                            #[link_name = "[method]batch.ids"]
-                            fn wit_import1(_: i32, _: *mut u8);
-                        }
-                        #[cfg(not(target_arch = "wasm32"))]
-                        unsafe extern "C" fn wit_import1(_: i32, _: *mut u8) {
-                            unreachable!()
-                        }
-                        wit_import1((self).handle() as i32, ptr0);
-                        let l2 = *ptr0.add(0).cast::<*mut u8>();
-                        let l3 = *ptr0
-                            .add(::core::mem::size_of::<*const u8>())
-                            .cast::<usize>();
-                        let base7 = l2;
-                        let len7 = l3;
-                        let mut result7 = _rt::Vec::with_capacity(len7);
-                        for i in 0..len7 {
-                            let base = base7
-                                .add(i * (2 * ::core::mem::size_of::<*const u8>()));
-                            let e7 = {
-                                let l4 = *base.add(0).cast::<*mut u8>();
-                                let l5 = *base
-                                    .add(::core::mem::size_of::<*const u8>())
-                                    .cast::<usize>();
-                                let len6 = l5;
-                                let bytes6 = _rt::Vec::from_raw_parts(
-                                    l4.cast(),
-                                    len6,
-                                    len6,
-                                );
-                                _rt::string_lift(bytes6)
-                            };
-                            result7.push(e7);
-                        }
-                        _rt::cabi_dealloc(
-                            base7,
-                            len7 * (2 * ::core::mem::size_of::<*const u8>()),
-                            ::core::mem::size_of::<*const u8>(),
-                        );
-                        let result8 = result7;
-                        result8
-                    }
-                }
-            }
-            impl Batch {
-                #[allow(unused_unsafe, clippy::all)]
-                /// The whole batch as bytes.
-                #[allow(async_fn_in_trait)]
-                pub fn encode(&self, encoding: Encoding) -> _rt::Vec<u8> {
-                    unsafe {
-                        #[cfg_attr(target_pointer_width = "64", repr(align(8)))]
-                        #[cfg_attr(target_pointer_width = "32", repr(align(4)))]
-                        struct RetArea(
-                            [::core::mem::MaybeUninit<
-                                u8,
-                            >; 2 * ::core::mem::size_of::<*const u8>()],
-                        );
-                        let mut ret_area = RetArea(
-                            [::core::mem::MaybeUninit::uninit(); 2
-                                * ::core::mem::size_of::<*const u8>()],
-                        );
-                        let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
-                        #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "wasink:plugin/batches@0.1.0")]
-                        unsafe extern "C" {
-                            #[link_name = "[method]batch.encode"]
-                            fn wit_import1(_: i32, _: i32, _: *mut u8);
-                        }
-                        #[cfg(not(target_arch = "wasm32"))]
-                        unsafe extern "C" fn wit_import1(_: i32, _: i32, _: *mut u8) {
-                            unreachable!()
-                        }
-                        wit_import1(
-                            (self).handle() as i32,
-                            encoding.clone() as i32,
-                            ptr0,
-                        );
-                        let l2 = *ptr0.add(0).cast::<*mut u8>();
-                        let l3 = *ptr0
-                            .add(::core::mem::size_of::<*const u8>())
-                            .cast::<usize>();
-                        let len4 = l3;
-                        let result5 = <_ as From<
-                            _rt::Vec<_>,
-                        >>::from(_rt::Vec::from_raw_parts(l2.cast(), len4, len4));
-                        result5
-                    }
-                }
-            }
-            impl Batch {
-                #[allow(unused_unsafe, clippy::all)]
-                /// The same bytes, from the host straight into a stream that the plugin holds. They do not
-                /// cross the boundary. Returns how many there were.
-                #[allow(async_fn_in_trait)]
-                pub fn write_to(
-                    &self,
-                    encoding: Encoding,
-                    to: &OutputStream,
-                ) -> ::core::result::Result<u64, StreamError> {
-                    unsafe {
-                        #[repr(align(8))]
-                        struct RetArea([::core::mem::MaybeUninit<u8>; 16]);
-                        let mut ret_area = RetArea(
-                            [::core::mem::MaybeUninit::uninit(); 16],
-                        );
-                        let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
-                        #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "wasink:plugin/batches@0.1.0")]
-                        unsafe extern "C" {
-                            #[link_name = "[method]batch.write-to"]
-                            fn wit_import1(_: i32, _: i32, _: i32, _: *mut u8);
-                        }
-                        #[cfg(not(target_arch = "wasm32"))]
-                        unsafe extern "C" fn wit_import1(
-                            _: i32,
-                            _: i32,
-                            _: i32,
-                            _: *mut u8,
-                        ) {
-                            unreachable!()
-                        }
-                        wit_import1(
-                            (self).handle() as i32,
-                            encoding.clone() as i32,
-                            (to).handle() as i32,
-                            ptr0,
-                        );
-                        let l2 = i32::from(*ptr0.add(0).cast::<u8>());
-                        let result7 = match l2 {
-                            0 => {
-                                let e = {
-                                    let l3 = *ptr0.add(8).cast::<i64>();
-                                    l3 as u64
-                                };
-                                Ok(e)
-                            }
-                            1 => {
-                                let e = {
-                                    let l4 = i32::from(*ptr0.add(8).cast::<u8>());
-                                    use super::super::super::__with_name2::StreamError as V6;
-                                    let v6 = match l4 {
-                                        0 => {
-                                            let e6 = {
-                                                let l5 = *ptr0.add(12).cast::<i32>();
-                                                super::super::super::__with_name0::Error::from_handle(
-                                                    l5 as u32,
-                                                )
-                                            };
-                                            V6::LastOperationFailed(e6)
-                                        }
-                                        n => {
-                                            debug_assert_eq!(n, 1, "invalid enum discriminant");
-                                            V6::Closed
-                                        }
-                                    };
-                                    v6
-                                };
-                                Err(e)
-                            }
-                            _ => _rt::invalid_enum_discriminant(),
-                        };
-                        result7
-                    }
-                }
-            }
-            impl Batch {
-                #[allow(unused_unsafe, clippy::all)]
-                /// The same bytes from the `skip`th on, from the host straight to the end of a file that the
-                /// plugin has open for writing: in one write where the file system takes them in one, so that
-                /// the lines of processes that append to one file stay whole. Returns the length of the view.
-                #[allow(async_fn_in_trait)]
-                pub fn append_to(
-                    &self,
-                    encoding: Encoding,
-                    skip: u64,
-                    to: &Descriptor,
-                ) -> ::core::result::Result<u64, AppendError> {
-                    unsafe {
-                        #[repr(align(8))]
-                        struct RetArea([::core::mem::MaybeUninit<u8>; 24]);
-                        let mut ret_area = RetArea(
-                            [::core::mem::MaybeUninit::uninit(); 24],
-                        );
-                        let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
-                        #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "wasink:plugin/batches@0.1.0")]
-                        unsafe extern "C" {
-                            #[link_name = "[method]batch.append-to"]
-                            fn wit_import1(_: i32, _: i32, _: i64, _: i32, _: *mut u8);
-                        }
-                        #[cfg(not(target_arch = "wasm32"))]
-                        unsafe extern "C" fn wit_import1(
-                            _: i32,
-                            _: i32,
-                            _: i64,
-                            _: i32,
-                            _: *mut u8,
-                        ) {
-                            unreachable!()
-                        }
-                        wit_import1(
-                            (self).handle() as i32,
-                            encoding.clone() as i32,
-                            _rt::as_i64(&skip),
-                            (to).handle() as i32,
-                            ptr0,
-                        );
-                        let l2 = i32::from(*ptr0.add(0).cast::<u8>());
-                        let result6 = match l2 {
-                            0 => {
-                                let e = {
-                                    let l3 = *ptr0.add(8).cast::<i64>();
-                                    l3 as u64
-                                };
-                                Ok(e)
-                            }
-                            1 => {
-                                let e = {
-                                    let l4 = *ptr0.add(8).cast::<i64>();
-                                    let l5 = i32::from(*ptr0.add(16).cast::<u8>());
-                                    AppendError {
-                                        written: l4 as u64,
-                                        code: super::super::super::__with_name4::ErrorCode::_lift(
-                                            l5 as u8,
-                                        ),
-                                    }
-                                };
-                                Err(e)
-                            }
-                            _ => _rt::invalid_enum_discriminant(),
-                        };
-                        result6
-                    }
-                }
-            }
-            impl Batch {
-                #[allow(unused_unsafe, clippy::all)]
-                /// The records of a `metering` batch.
-                #[allow(async_fn_in_trait)]
-                pub fn entries(
-                    &self,
-                ) -> ::core::result::Result<_rt::Vec<Entry>, WrongStream> {
-                    unsafe {
-                        #[cfg_attr(target_pointer_width = "64", repr(align(8)))]
-                        #[cfg_attr(target_pointer_width = "32", repr(align(4)))]
-                        struct RetArea(
-                            [::core::mem::MaybeUninit<
-                                u8,
-                            >; 3 * ::core::mem::size_of::<*const u8>()],
-                        );
-                        let mut ret_area = RetArea(
-                            [::core::mem::MaybeUninit::uninit(); 3
-                                * ::core::mem::size_of::<*const u8>()],
-                        );
-                        let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
-                        #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "wasink:plugin/batches@0.1.0")]
-                        unsafe extern "C" {
-                            #[link_name = "[method]batch.entries"]
-                            fn wit_import1(_: i32, _: *mut u8);
-                        }
-                        #[cfg(not(target_arch = "wasm32"))]
-                        unsafe extern "C" fn wit_import1(_: i32, _: *mut u8) {
-                            unreachable!()
-                        }
-                        wit_import1((self).handle() as i32, ptr0);
-                        let l2 = i32::from(*ptr0.add(0).cast::<u8>());
-                        let result38 = match l2 {
-                            0 => {
-                                let e = {
-                                    let l3 = *ptr0
-                                        .add(::core::mem::size_of::<*const u8>())
-                                        .cast::<*mut u8>();
-                                    let l4 = *ptr0
-                                        .add(2 * ::core::mem::size_of::<*const u8>())
-                                        .cast::<usize>();
-                                    let base36 = l3;
-                                    let len36 = l4;
-                                    let mut result36 = _rt::Vec::with_capacity(len36);
-                                    for i in 0..len36 {
-                                        let base = base36
-                                            .add(i * (40 + 18 * ::core::mem::size_of::<*const u8>()));
-                                        let e36 = {
-                                            let l5 = i32::from(*base.add(0).cast::<u8>());
-                                            use super::super::super::wasink::plugin::records::Kind as V9;
-                                            let v9 = match l5 {
-                                                0 => V9::VmComputeStart,
-                                                1 => V9::VmComputeStop,
-                                                2 => V9::VmStorageStart,
-                                                3 => V9::VmStorageStop,
-                                                4 => V9::SnapStorageStart,
-                                                5 => V9::SnapStorageStop,
-                                                n => {
-                                                    debug_assert_eq!(n, 6, "invalid enum discriminant");
-                                                    let e9 = {
-                                                        let l6 = *base
-                                                            .add(::core::mem::size_of::<*const u8>())
-                                                            .cast::<*mut u8>();
-                                                        let l7 = *base
-                                                            .add(2 * ::core::mem::size_of::<*const u8>())
-                                                            .cast::<usize>();
-                                                        let len8 = l7;
-                                                        let bytes8 = _rt::Vec::from_raw_parts(
-                                                            l6.cast(),
-                                                            len8,
-                                                            len8,
-                                                        );
-                                                        _rt::string_lift(bytes8)
-                                                    };
-                                                    V9::Other(e9)
-                                                }
-                                            };
-                                            let l10 = i32::from(
-                                                *base
-                                                    .add(3 * ::core::mem::size_of::<*const u8>())
-                                                    .cast::<u8>(),
-                                            );
-                                            let l14 = i32::from(
-                                                *base
-                                                    .add(6 * ::core::mem::size_of::<*const u8>())
-                                                    .cast::<u8>(),
-                                            );
-                                            let l18 = i32::from(
-                                                *base
-                                                    .add(9 * ::core::mem::size_of::<*const u8>())
-                                                    .cast::<u8>(),
-                                            );
-                                            let l22 = i32::from(
-                                                *base
-                                                    .add(12 * ::core::mem::size_of::<*const u8>())
-                                                    .cast::<u8>(),
-                                            );
-                                            let l28 = i32::from(
-                                                *base
-                                                    .add(16 * ::core::mem::size_of::<*const u8>())
-                                                    .cast::<u8>(),
-                                            );
-                                            let l32 = *base
-                                                .add(8 + 18 * ::core::mem::size_of::<*const u8>())
-                                                .cast::<i64>();
-                                            let l33 = *base
-                                                .add(16 + 18 * ::core::mem::size_of::<*const u8>())
-                                                .cast::<i64>();
-                                            let l34 = *base
-                                                .add(24 + 18 * ::core::mem::size_of::<*const u8>())
-                                                .cast::<i64>();
-                                            let l35 = *base
-                                                .add(32 + 18 * ::core::mem::size_of::<*const u8>())
-                                                .cast::<i64>();
-                                            super::super::super::wasink::plugin::records::Entry {
-                                                kind: v9,
-                                                vm_id: match l10 {
-                                                    0 => None,
-                                                    1 => {
-                                                        let e = {
-                                                            let l11 = *base
-                                                                .add(4 * ::core::mem::size_of::<*const u8>())
-                                                                .cast::<*mut u8>();
-                                                            let l12 = *base
-                                                                .add(5 * ::core::mem::size_of::<*const u8>())
-                                                                .cast::<usize>();
-                                                            let len13 = l12;
-                                                            let bytes13 = _rt::Vec::from_raw_parts(
-                                                                l11.cast(),
-                                                                len13,
-                                                                len13,
-                                                            );
-                                                            _rt::string_lift(bytes13)
-                                                        };
-                                                        Some(e)
-                                                    }
-                                                    _ => _rt::invalid_enum_discriminant(),
-                                                },
-                                                snapshot_id: match l14 {
-                                                    0 => None,
-                                                    1 => {
-                                                        let e = {
-                                                            let l15 = *base
-                                                                .add(7 * ::core::mem::size_of::<*const u8>())
-                                                                .cast::<*mut u8>();
-                                                            let l16 = *base
-                                                                .add(8 * ::core::mem::size_of::<*const u8>())
-                                                                .cast::<usize>();
-                                                            let len17 = l16;
-                                                            let bytes17 = _rt::Vec::from_raw_parts(
-                                                                l15.cast(),
-                                                                len17,
-                                                                len17,
-                                                            );
-                                                            _rt::string_lift(bytes17)
-                                                        };
-                                                        Some(e)
-                                                    }
-                                                    _ => _rt::invalid_enum_discriminant(),
-                                                },
-                                                source_snapshot_id: match l18 {
-                                                    0 => None,
-                                                    1 => {
-                                                        let e = {
-                                                            let l19 = *base
-                                                                .add(10 * ::core::mem::size_of::<*const u8>())
-                                                                .cast::<*mut u8>();
-                                                            let l20 = *base
-                                                                .add(11 * ::core::mem::size_of::<*const u8>())
-                                                                .cast::<usize>();
-                                                            let len21 = l20;
-                                                            let bytes21 = _rt::Vec::from_raw_parts(
-                                                                l19.cast(),
-                                                                len21,
-                                                                len21,
-                                                            );
-                                                            _rt::string_lift(bytes21)
-                                                        };
-                                                        Some(e)
-                                                    }
-                                                    _ => _rt::invalid_enum_discriminant(),
-                                                },
-                                                reason: match l22 {
-                                                    0 => None,
-                                                    1 => {
-                                                        let e = {
-                                                            let l23 = i32::from(
-                                                                *base
-                                                                    .add(13 * ::core::mem::size_of::<*const u8>())
-                                                                    .cast::<u8>(),
-                                                            );
-                                                            use super::super::super::wasink::plugin::records::Reason as V27;
-                                                            let v27 = match l23 {
-                                                                0 => V27::Boot,
-                                                                1 => V27::Restart,
-                                                                2 => V27::Clone,
-                                                                3 => V27::Restore,
-                                                                4 => V27::HibernateWake,
-                                                                5 => V27::StopUser,
-                                                                6 => V27::StopCrash,
-                                                                7 => V27::VmRm,
-                                                                8 => V27::SnapRm,
-                                                                n => {
-                                                                    debug_assert_eq!(n, 9, "invalid enum discriminant");
-                                                                    let e27 = {
-                                                                        let l24 = *base
-                                                                            .add(14 * ::core::mem::size_of::<*const u8>())
-                                                                            .cast::<*mut u8>();
-                                                                        let l25 = *base
-                                                                            .add(15 * ::core::mem::size_of::<*const u8>())
-                                                                            .cast::<usize>();
-                                                                        let len26 = l25;
-                                                                        let bytes26 = _rt::Vec::from_raw_parts(
-                                                                            l24.cast(),
-                                                                            len26,
-                                                                            len26,
-                                                                        );
-                                                                        _rt::string_lift(bytes26)
-                                                                    };
-                                                                    V27::Other(e27)
-                                                                }
-                                                            };
-                                                            v27
-                                                        };
-                                                        Some(e)
-                                                    }
-                                                    _ => _rt::invalid_enum_discriminant(),
-                                                },
-                                                hypervisor: match l28 {
-                                                    0 => None,
-                                                    1 => {
-                                                        let e = {
-                                                            let l29 = *base
-                                                                .add(17 * ::core::mem::size_of::<*const u8>())
-                                                                .cast::<*mut u8>();
-                                                            let l30 = *base
-                                                                .add(18 * ::core::mem::size_of::<*const u8>())
-                                                                .cast::<usize>();
-                                                            let len31 = l30;
-                                                            let bytes31 = _rt::Vec::from_raw_parts(
-                                                                l29.cast(),
-                                                                len31,
-                                                                len31,
-                                                            );
-                                                            _rt::string_lift(bytes31)
-                                                        };
-                                                        Some(e)
-                                                    }
-                                                    _ => _rt::invalid_enum_discriminant(),
-                                                },
-                                                shape: super::super::super::wasink::plugin::records::Shape {
-                                                    cpu: l32 as u64,
-                                                    mem_bytes: l33 as u64,
-                                                    storage_bytes: l34 as u64,
-                                                },
-                                                emitted_at: l35,
-                                            }
-                                        };
-                                        result36.push(e36);
-                                    }
-                                    _rt::cabi_dealloc(
-                                        base36,
-                                        len36 * (40 + 18 * ::core::mem::size_of::<*const u8>()),
-                                        8,
-                                    );
-                                    result36
-                                };
-                                Ok(e)
-                            }
-                            1 => {
-                                let e = {
-                                    let l37 = i32::from(
-                                        *ptr0.add(::core::mem::size_of::<*const u8>()).cast::<u8>(),
-                                    );
-                                    WrongStream {
-                                        actual: super::super::super::wasink::plugin::records::Stream::_lift(
-                                            l37 as u8,
-                                        ),
-                                    }
-                                };
-                                Err(e)
-                            }
-                            _ => _rt::invalid_enum_discriminant(),
-                        };
-                        result38
-                    }
-                }
-            }
-            impl Batch {
-                #[allow(unused_unsafe, clippy::all)]
-                /// The records of a `usage` batch.
-                #[allow(async_fn_in_trait)]
-                pub fn usage(
-                    &self,
-                ) -> ::core::result::Result<_rt::Vec<UsageEvent>, WrongStream> {
-                    unsafe {
-                        #[cfg_attr(target_pointer_width = "64", repr(align(8)))]
-                        #[cfg_attr(target_pointer_width = "32", repr(align(4)))]
-                        struct RetArea(
-                            [::core::mem::MaybeUninit<
-                                u8,
-                            >; 3 * ::core::mem::size_of::<*const u8>()],
-                        );
-                        let mut ret_area = RetArea(
-                            [::core::mem::MaybeUninit::uninit(); 3
-                                * ::core::mem::size_of::<*const u8>()],
-                        );
-                        let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
-                        #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "wasink:plugin/batches@0.1.0")]
-                        unsafe extern "C" {
-                            #[link_name = "[method]batch.usage"]
-                            fn wit_import1(_: i32, _: *mut u8);
-                        }
-                        #[cfg(not(target_arch = "wasm32"))]
-                        unsafe extern "C" fn wit_import1(_: i32, _: *mut u8) {
-                            unreachable!()
-                        }
-                        wit_import1((self).handle() as i32, ptr0);
-                        let l2 = i32::from(*ptr0.add(0).cast::<u8>());
-                        let result31 = match l2 {
-                            0 => {
-                                let e = {
-                                    let l3 = *ptr0
-                                        .add(::core::mem::size_of::<*const u8>())
-                                        .cast::<*mut u8>();
-                                    let l4 = *ptr0
-                                        .add(2 * ::core::mem::size_of::<*const u8>())
-                                        .cast::<usize>();
-                                    let base29 = l3;
-                                    let len29 = l4;
-                                    let mut result29 = _rt::Vec::with_capacity(len29);
-                                    for i in 0..len29 {
-                                        let base = base29
-                                            .add(i * (56 + 12 * ::core::mem::size_of::<*const u8>()));
-                                        let e29 = {
-                                            let l5 = *base.add(0).cast::<*mut u8>();
-                                            let l6 = *base
-                                                .add(::core::mem::size_of::<*const u8>())
-                                                .cast::<usize>();
-                                            let len7 = l6;
-                                            let bytes7 = _rt::Vec::from_raw_parts(
-                                                l5.cast(),
-                                                len7,
-                                                len7,
-                                            );
-                                            let l8 = *base
-                                                .add(2 * ::core::mem::size_of::<*const u8>())
-                                                .cast::<*mut u8>();
-                                            let l9 = *base
-                                                .add(3 * ::core::mem::size_of::<*const u8>())
-                                                .cast::<usize>();
-                                            let len10 = l9;
-                                            let bytes10 = _rt::Vec::from_raw_parts(
-                                                l8.cast(),
-                                                len10,
-                                                len10,
-                                            );
-                                            let l11 = *base
-                                                .add(4 * ::core::mem::size_of::<*const u8>())
-                                                .cast::<*mut u8>();
-                                            let l12 = *base
-                                                .add(5 * ::core::mem::size_of::<*const u8>())
-                                                .cast::<usize>();
-                                            let len13 = l12;
-                                            let bytes13 = _rt::Vec::from_raw_parts(
-                                                l11.cast(),
-                                                len13,
-                                                len13,
-                                            );
-                                            let l14 = *base
-                                                .add(6 * ::core::mem::size_of::<*const u8>())
-                                                .cast::<*mut u8>();
-                                            let l15 = *base
-                                                .add(7 * ::core::mem::size_of::<*const u8>())
-                                                .cast::<usize>();
-                                            let len16 = l15;
-                                            let bytes16 = _rt::Vec::from_raw_parts(
-                                                l14.cast(),
-                                                len16,
-                                                len16,
-                                            );
-                                            let l17 = *base
-                                                .add(8 * ::core::mem::size_of::<*const u8>())
-                                                .cast::<i64>();
-                                            let l18 = i32::from(
-                                                *base
-                                                    .add(8 + 8 * ::core::mem::size_of::<*const u8>())
-                                                    .cast::<u8>(),
-                                            );
-                                            let l19 = *base
-                                                .add(16 + 8 * ::core::mem::size_of::<*const u8>())
-                                                .cast::<i64>();
-                                            let l20 = *base
-                                                .add(24 + 8 * ::core::mem::size_of::<*const u8>())
-                                                .cast::<i64>();
-                                            let l21 = *base
-                                                .add(32 + 8 * ::core::mem::size_of::<*const u8>())
-                                                .cast::<i64>();
-                                            let l22 = *base
-                                                .add(40 + 8 * ::core::mem::size_of::<*const u8>())
-                                                .cast::<i64>();
-                                            let l23 = i32::from(
-                                                *base
-                                                    .add(48 + 8 * ::core::mem::size_of::<*const u8>())
-                                                    .cast::<u8>(),
-                                            );
-                                            let l27 = i32::from(
-                                                *base
-                                                    .add(48 + 11 * ::core::mem::size_of::<*const u8>())
-                                                    .cast::<u8>(),
-                                            );
-                                            let l28 = *base
-                                                .add(48 + 12 * ::core::mem::size_of::<*const u8>())
-                                                .cast::<i64>();
-                                            super::super::super::wasink::plugin::records::UsageEvent {
-                                                rid: _rt::string_lift(bytes7),
-                                                tenant: _rt::string_lift(bytes10),
-                                                src: _rt::string_lift(bytes13),
-                                                stack: _rt::string_lift(bytes16),
-                                                duration_ms: l17 as u64,
-                                                status: super::super::super::wasink::plugin::records::Status::_lift(
-                                                    l18 as u8,
-                                                ),
-                                                bytes_in: l19 as u64,
-                                                bytes_out: l20 as u64,
-                                                mem_bytes: l21 as u64,
-                                                fuel: l22 as u64,
-                                                admission_denied: match l23 {
-                                                    0 => None,
-                                                    1 => {
-                                                        let e = {
-                                                            let l24 = *base
-                                                                .add(48 + 9 * ::core::mem::size_of::<*const u8>())
-                                                                .cast::<*mut u8>();
-                                                            let l25 = *base
-                                                                .add(48 + 10 * ::core::mem::size_of::<*const u8>())
-                                                                .cast::<usize>();
-                                                            let len26 = l25;
-                                                            let bytes26 = _rt::Vec::from_raw_parts(
-                                                                l24.cast(),
-                                                                len26,
-                                                                len26,
-                                                            );
-                                                            _rt::string_lift(bytes26)
-                                                        };
-                                                        Some(e)
-                                                    }
-                                                    _ => _rt::invalid_enum_discriminant(),
-                                                },
-                                                billable: _rt::bool_lift(l27 as u8),
-                                                emitted_at: l28,
-                                            }
-                                        };
-                                        result29.push(e29);
-                                    }
-                                    _rt::cabi_dealloc(
-                                        base29,
-                                        len29 * (56 + 12 * ::core::mem::size_of::<*const u8>()),
-                                        8,
-                                    );
-                                    result29
-                                };
-                                Ok(e)
-                            }
-                            1 => {
-                                let e = {
-                                    let l30 = i32::from(
-                                        *ptr0.add(::core::mem::size_of::<*const u8>()).cast::<u8>(),
-                                    );
-                                    WrongStream {
-                                        actual: super::super::super::wasink::plugin::records::Stream::_lift(
-                                            l30 as u8,
-                                        ),
-                                    }
-                                };
-                                Err(e)
-                            }
-                            _ => _rt::invalid_enum_discriminant(),
-                        };
-                        result31
-                    }
-                }
-            }
-            impl Batch {
-                #[allow(unused_unsafe, clippy::all)]
-                /// The records of a `usage` batch, by column.
-                #[allow(async_fn_in_trait)]
-                pub fn usage_columns(
-                    &self,
-                ) -> ::core::result::Result<UsageColumns, WrongStream> {
-                    unsafe {
-                        #[cfg_attr(target_pointer_width = "64", repr(align(8)))]
-                        #[cfg_attr(target_pointer_width = "32", repr(align(4)))]
-                        struct RetArea(
-                            [::core::mem::MaybeUninit<
-                                u8,
-                            >; 31 * ::core::mem::size_of::<*const u8>()],
-                        );
-                        let mut ret_area = RetArea(
-                            [::core::mem::MaybeUninit::uninit(); 31
-                                * ::core::mem::size_of::<*const u8>()],
-                        );
-                        let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
-                        #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "wasink:plugin/batches@0.1.0")]
-                        unsafe extern "C" {
-                            #[link_name = "[method]batch.usage-columns"]
-                            fn wit_import1(_: i32, _: *mut u8);
-                        }
-                        #[cfg(not(target_arch = "wasm32"))]
-                        unsafe extern "C" fn wit_import1(_: i32, _: *mut u8) {
-                            unreachable!()
-                        }
-                        wit_import1((self).handle() as i32, ptr0);
-                        let l2 = i32::from(*ptr0.add(0).cast::<u8>());
-                        let result58 = match l2 {
-                            0 => {
-                                let e = {
-                                    let l3 = *ptr0
-                                        .add(::core::mem::size_of::<*const u8>())
-                                        .cast::<*mut u8>();
-                                    let l4 = *ptr0
-                                        .add(2 * ::core::mem::size_of::<*const u8>())
-                                        .cast::<usize>();
-                                    let base8 = l3;
-                                    let len8 = l4;
-                                    let mut result8 = _rt::Vec::with_capacity(len8);
-                                    for i in 0..len8 {
-                                        let base = base8
-                                            .add(i * (2 * ::core::mem::size_of::<*const u8>()));
-                                        let e8 = {
-                                            let l5 = *base.add(0).cast::<*mut u8>();
-                                            let l6 = *base
-                                                .add(::core::mem::size_of::<*const u8>())
-                                                .cast::<usize>();
-                                            let len7 = l6;
-                                            let bytes7 = _rt::Vec::from_raw_parts(
-                                                l5.cast(),
-                                                len7,
-                                                len7,
-                                            );
-                                            _rt::string_lift(bytes7)
-                                        };
-                                        result8.push(e8);
-                                    }
-                                    _rt::cabi_dealloc(
-                                        base8,
-                                        len8 * (2 * ::core::mem::size_of::<*const u8>()),
-                                        ::core::mem::size_of::<*const u8>(),
-                                    );
-                                    let l9 = *ptr0
-                                        .add(3 * ::core::mem::size_of::<*const u8>())
-                                        .cast::<*mut u8>();
-                                    let l10 = *ptr0
-                                        .add(4 * ::core::mem::size_of::<*const u8>())
-                                        .cast::<usize>();
-                                    let len11 = l10;
-                                    let l12 = *ptr0
-                                        .add(5 * ::core::mem::size_of::<*const u8>())
-                                        .cast::<*mut u8>();
-                                    let l13 = *ptr0
-                                        .add(6 * ::core::mem::size_of::<*const u8>())
-                                        .cast::<usize>();
-                                    let base17 = l12;
-                                    let len17 = l13;
-                                    let mut result17 = _rt::Vec::with_capacity(len17);
-                                    for i in 0..len17 {
-                                        let base = base17
-                                            .add(i * (2 * ::core::mem::size_of::<*const u8>()));
-                                        let e17 = {
-                                            let l14 = *base.add(0).cast::<*mut u8>();
-                                            let l15 = *base
-                                                .add(::core::mem::size_of::<*const u8>())
-                                                .cast::<usize>();
-                                            let len16 = l15;
-                                            let bytes16 = _rt::Vec::from_raw_parts(
-                                                l14.cast(),
-                                                len16,
-                                                len16,
-                                            );
-                                            _rt::string_lift(bytes16)
-                                        };
-                                        result17.push(e17);
-                                    }
-                                    _rt::cabi_dealloc(
-                                        base17,
-                                        len17 * (2 * ::core::mem::size_of::<*const u8>()),
-                                        ::core::mem::size_of::<*const u8>(),
-                                    );
-                                    let l18 = *ptr0
-                                        .add(7 * ::core::mem::size_of::<*const u8>())
-                                        .cast::<*mut u8>();
-                                    let l19 = *ptr0
-                                        .add(8 * ::core::mem::size_of::<*const u8>())
-                                        .cast::<usize>();
-                                    let len20 = l19;
-                                    let l21 = *ptr0
-                                        .add(9 * ::core::mem::size_of::<*const u8>())
-                                        .cast::<*mut u8>();
-                                    let l22 = *ptr0
-                                        .add(10 * ::core::mem::size_of::<*const u8>())
-                                        .cast::<usize>();
-                                    let base26 = l21;
-                                    let len26 = l22;
-                                    let mut result26 = _rt::Vec::with_capacity(len26);
-                                    for i in 0..len26 {
-                                        let base = base26
-                                            .add(i * (2 * ::core::mem::size_of::<*const u8>()));
-                                        let e26 = {
-                                            let l23 = *base.add(0).cast::<*mut u8>();
-                                            let l24 = *base
-                                                .add(::core::mem::size_of::<*const u8>())
-                                                .cast::<usize>();
-                                            let len25 = l24;
-                                            let bytes25 = _rt::Vec::from_raw_parts(
-                                                l23.cast(),
-                                                len25,
-                                                len25,
-                                            );
-                                            _rt::string_lift(bytes25)
-                                        };
-                                        result26.push(e26);
-                                    }
-                                    _rt::cabi_dealloc(
-                                        base26,
-                                        len26 * (2 * ::core::mem::size_of::<*const u8>()),
-                                        ::core::mem::size_of::<*const u8>(),
-                                    );
-                                    let l27 = *ptr0
-                                        .add(11 * ::core::mem::size_of::<*const u8>())
-                                        .cast::<*mut u8>();
-                                    let l28 = *ptr0
-                                        .add(12 * ::core::mem::size_of::<*const u8>())
-                                        .cast::<usize>();
-                                    let len29 = l28;
-                                    let l30 = *ptr0
-                                        .add(13 * ::core::mem::size_of::<*const u8>())
-                                        .cast::<*mut u8>();
-                                    let l31 = *ptr0
-                                        .add(14 * ::core::mem::size_of::<*const u8>())
-                                        .cast::<usize>();
-                                    let len32 = l31;
-                                    let l33 = *ptr0
-                                        .add(15 * ::core::mem::size_of::<*const u8>())
-                                        .cast::<*mut u8>();
-                                    let l34 = *ptr0
-                                        .add(16 * ::core::mem::size_of::<*const u8>())
-                                        .cast::<usize>();
-                                    let len35 = l34;
-                                    let l36 = *ptr0
-                                        .add(17 * ::core::mem::size_of::<*const u8>())
-                                        .cast::<*mut u8>();
-                                    let l37 = *ptr0
-                                        .add(18 * ::core::mem::size_of::<*const u8>())
-                                        .cast::<usize>();
-                                    let len38 = l37;
-                                    let l39 = *ptr0
-                                        .add(19 * ::core::mem::size_of::<*const u8>())
-                                        .cast::<*mut u8>();
-                                    let l40 = *ptr0
-                                        .add(20 * ::core::mem::size_of::<*const u8>())
-                                        .cast::<usize>();
-                                    let len41 = l40;
-                                    let l42 = *ptr0
-                                        .add(21 * ::core::mem::size_of::<*const u8>())
-                                        .cast::<*mut u8>();
-                                    let l43 = *ptr0
-                                        .add(22 * ::core::mem::size_of::<*const u8>())
-                                        .cast::<usize>();
-                                    let len44 = l43;
-                                    let l45 = *ptr0
-                                        .add(23 * ::core::mem::size_of::<*const u8>())
-                                        .cast::<*mut u8>();
-                                    let l46 = *ptr0
-                                        .add(24 * ::core::mem::size_of::<*const u8>())
-                                        .cast::<usize>();
-                                    let len47 = l46;
-                                    let l48 = *ptr0
-                                        .add(25 * ::core::mem::size_of::<*const u8>())
-                                        .cast::<*mut u8>();
-                                    let l49 = *ptr0
-                                        .add(26 * ::core::mem::size_of::<*const u8>())
-                                        .cast::<usize>();
-                                    let len50 = l49;
-                                    let l51 = *ptr0
-                                        .add(27 * ::core::mem::size_of::<*const u8>())
-                                        .cast::<*mut u8>();
-                                    let l52 = *ptr0
-                                        .add(28 * ::core::mem::size_of::<*const u8>())
-                                        .cast::<usize>();
-                                    let len53 = l52;
-                                    let l54 = *ptr0
-                                        .add(29 * ::core::mem::size_of::<*const u8>())
-                                        .cast::<*mut u8>();
-                                    let l55 = *ptr0
-                                        .add(30 * ::core::mem::size_of::<*const u8>())
-                                        .cast::<usize>();
-                                    let len56 = l55;
-                                    UsageColumns {
-                                        tenant: DictionaryColumn {
-                                            values: result8,
-                                            codes: <_ as From<
-                                                _rt::Vec<_>,
-                                            >>::from(_rt::Vec::from_raw_parts(l9.cast(), len11, len11)),
-                                        },
-                                        src: DictionaryColumn {
-                                            values: result17,
-                                            codes: <_ as From<
-                                                _rt::Vec<_>,
-                                            >>::from(_rt::Vec::from_raw_parts(l18.cast(), len20, len20)),
-                                        },
-                                        stack: DictionaryColumn {
-                                            values: result26,
-                                            codes: <_ as From<
-                                                _rt::Vec<_>,
-                                            >>::from(_rt::Vec::from_raw_parts(l27.cast(), len29, len29)),
-                                        },
-                                        ok: <_ as From<
-                                            _rt::Vec<_>,
-                                        >>::from(
-                                            _rt::Vec::from_raw_parts(l30.cast(), len32, len32),
-                                        ),
-                                        billable: <_ as From<
-                                            _rt::Vec<_>,
-                                        >>::from(
-                                            _rt::Vec::from_raw_parts(l33.cast(), len35, len35),
-                                        ),
-                                        denied: <_ as From<
-                                            _rt::Vec<_>,
-                                        >>::from(
-                                            _rt::Vec::from_raw_parts(l36.cast(), len38, len38),
-                                        ),
-                                        duration_ms: <_ as From<
-                                            _rt::Vec<_>,
-                                        >>::from(
-                                            _rt::Vec::from_raw_parts(l39.cast(), len41, len41),
-                                        ),
-                                        bytes_in: <_ as From<
-                                            _rt::Vec<_>,
-                                        >>::from(
-                                            _rt::Vec::from_raw_parts(l42.cast(), len44, len44),
-                                        ),
-                                        bytes_out: <_ as From<
-                                            _rt::Vec<_>,
-                                        >>::from(
-                                            _rt::Vec::from_raw_parts(l45.cast(), len47, len47),
-                                        ),
-                                        mem_bytes: <_ as From<
-                                            _rt::Vec<_>,
-                                        >>::from(
-                                            _rt::Vec::from_raw_parts(l48.cast(), len50, len50),
-                                        ),
-                                        fuel: <_ as From<
-                                            _rt::Vec<_>,
-                                        >>::from(
-                                            _rt::Vec::from_raw_parts(l51.cast(), len53, len53),
-                                        ),
-                                        emitted_at: <_ as From<
-                                            _rt::Vec<_>,
-                                        >>::from(_rt::Vec::from_raw_parts(l54.cast(), len56, len56)),
-                                    }
-                                };
-                                Ok(e)
-                            }
-                            1 => {
-                                let e = {
-                                    let l57 = i32::from(
-                                        *ptr0.add(::core::mem::size_of::<*const u8>()).cast::<u8>(),
-                                    );
-                                    WrongStream {
-                                        actual: super::super::super::wasink::plugin::records::Stream::_lift(
-                                            l57 as u8,
-                                        ),
-                                    }
-                                };
-                                Err(e)
-                            }
-                            _ => _rt::invalid_enum_discriminant(),
-                        };
-                        result58
-                    }
-                }
-            }
-            impl Batch {
-                #[allow(unused_unsafe, clippy::all)]
-                /// The records of a `control` batch.
-                #[allow(async_fn_in_trait)]
-                pub fn control(
-                    &self,
-                ) -> ::core::result::Result<_rt::Vec<ControlEvent>, WrongStream> {
-                    unsafe {
-                        #[cfg_attr(target_pointer_width = "64", repr(align(8)))]
-                        #[cfg_attr(target_pointer_width = "32", repr(align(4)))]
-                        struct RetArea(
-                            [::core::mem::MaybeUninit<
-                                u8,
-                            >; 3 * ::core::mem::size_of::<*const u8>()],
-                        );
-                        let mut ret_area = RetArea(
-                            [::core::mem::MaybeUninit::uninit(); 3
-                                * ::core::mem::size_of::<*const u8>()],
-                        );
-                        let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
-                        #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "wasink:plugin/batches@0.1.0")]
-                        unsafe extern "C" {
-                            #[link_name = "[method]batch.control"]
-                            fn wit_import1(_: i32, _: *mut u8);
-                        }
-                        #[cfg(not(target_arch = "wasm32"))]
-                        unsafe extern "C" fn wit_import1(_: i32, _: *mut u8) {
-                            unreachable!()
-                        }
-                        wit_import1((self).handle() as i32, ptr0);
-                        let l2 = i32::from(*ptr0.add(0).cast::<u8>());
-                        let result38 = match l2 {
-                            0 => {
-                                let e = {
-                                    let l3 = *ptr0
-                                        .add(::core::mem::size_of::<*const u8>())
-                                        .cast::<*mut u8>();
-                                    let l4 = *ptr0
-                                        .add(2 * ::core::mem::size_of::<*const u8>())
-                                        .cast::<usize>();
-                                    let base36 = l3;
-                                    let len36 = l4;
-                                    let mut result36 = _rt::Vec::with_capacity(len36);
-                                    for i in 0..len36 {
-                                        let base = base36
-                                            .add(i * (48 + 18 * ::core::mem::size_of::<*const u8>()));
-                                        let e36 = {
-                                            let l5 = *base.add(0).cast::<*mut u8>();
-                                            let l6 = *base
-                                                .add(::core::mem::size_of::<*const u8>())
-                                                .cast::<usize>();
-                                            let len7 = l6;
-                                            let bytes7 = _rt::Vec::from_raw_parts(
-                                                l5.cast(),
-                                                len7,
-                                                len7,
-                                            );
-                                            let l8 = *base
-                                                .add(2 * ::core::mem::size_of::<*const u8>())
-                                                .cast::<*mut u8>();
-                                            let l9 = *base
-                                                .add(3 * ::core::mem::size_of::<*const u8>())
-                                                .cast::<usize>();
-                                            let len10 = l9;
-                                            let bytes10 = _rt::Vec::from_raw_parts(
-                                                l8.cast(),
-                                                len10,
-                                                len10,
-                                            );
-                                            let l11 = i32::from(
-                                                *base
-                                                    .add(4 * ::core::mem::size_of::<*const u8>())
-                                                    .cast::<u8>(),
-                                            );
-                                            let l15 = i32::from(
-                                                *base
-                                                    .add(7 * ::core::mem::size_of::<*const u8>())
-                                                    .cast::<u8>(),
-                                            );
-                                            let l19 = i32::from(
-                                                *base
-                                                    .add(10 * ::core::mem::size_of::<*const u8>())
-                                                    .cast::<u8>(),
-                                            );
-                                            let l21 = i32::from(
-                                                *base
-                                                    .add(16 + 10 * ::core::mem::size_of::<*const u8>())
-                                                    .cast::<u8>(),
-                                            );
-                                            let l23 = i32::from(
-                                                *base
-                                                    .add(32 + 10 * ::core::mem::size_of::<*const u8>())
-                                                    .cast::<u8>(),
-                                            );
-                                            let l27 = i32::from(
-                                                *base
-                                                    .add(32 + 13 * ::core::mem::size_of::<*const u8>())
-                                                    .cast::<u8>(),
-                                            );
-                                            let l31 = *base
-                                                .add(32 + 16 * ::core::mem::size_of::<*const u8>())
-                                                .cast::<i64>();
-                                            let l32 = i32::from(
-                                                *base
-                                                    .add(40 + 16 * ::core::mem::size_of::<*const u8>())
-                                                    .cast::<u8>(),
-                                            );
-                                            super::super::super::wasink::plugin::records::ControlEvent {
-                                                event_id: _rt::string_lift(bytes7),
-                                                event_type: _rt::string_lift(bytes10),
-                                                tenant_id: match l11 {
-                                                    0 => None,
-                                                    1 => {
-                                                        let e = {
-                                                            let l12 = *base
-                                                                .add(5 * ::core::mem::size_of::<*const u8>())
-                                                                .cast::<*mut u8>();
-                                                            let l13 = *base
-                                                                .add(6 * ::core::mem::size_of::<*const u8>())
-                                                                .cast::<usize>();
-                                                            let len14 = l13;
-                                                            let bytes14 = _rt::Vec::from_raw_parts(
-                                                                l12.cast(),
-                                                                len14,
-                                                                len14,
-                                                            );
-                                                            _rt::string_lift(bytes14)
-                                                        };
-                                                        Some(e)
-                                                    }
-                                                    _ => _rt::invalid_enum_discriminant(),
-                                                },
-                                                stack_id: match l15 {
-                                                    0 => None,
-                                                    1 => {
-                                                        let e = {
-                                                            let l16 = *base
-                                                                .add(8 * ::core::mem::size_of::<*const u8>())
-                                                                .cast::<*mut u8>();
-                                                            let l17 = *base
-                                                                .add(9 * ::core::mem::size_of::<*const u8>())
-                                                                .cast::<usize>();
-                                                            let len18 = l17;
-                                                            let bytes18 = _rt::Vec::from_raw_parts(
-                                                                l16.cast(),
-                                                                len18,
-                                                                len18,
-                                                            );
-                                                            _rt::string_lift(bytes18)
-                                                        };
-                                                        Some(e)
-                                                    }
-                                                    _ => _rt::invalid_enum_discriminant(),
-                                                },
-                                                version: match l19 {
-                                                    0 => None,
-                                                    1 => {
-                                                        let e = {
-                                                            let l20 = *base
-                                                                .add(8 + 10 * ::core::mem::size_of::<*const u8>())
-                                                                .cast::<i64>();
-                                                            l20
-                                                        };
-                                                        Some(e)
-                                                    }
-                                                    _ => _rt::invalid_enum_discriminant(),
-                                                },
-                                                base_version: match l21 {
-                                                    0 => None,
-                                                    1 => {
-                                                        let e = {
-                                                            let l22 = *base
-                                                                .add(24 + 10 * ::core::mem::size_of::<*const u8>())
-                                                                .cast::<i64>();
-                                                            l22
-                                                        };
-                                                        Some(e)
-                                                    }
-                                                    _ => _rt::invalid_enum_discriminant(),
-                                                },
-                                                artifact_ref: match l23 {
-                                                    0 => None,
-                                                    1 => {
-                                                        let e = {
-                                                            let l24 = *base
-                                                                .add(32 + 11 * ::core::mem::size_of::<*const u8>())
-                                                                .cast::<*mut u8>();
-                                                            let l25 = *base
-                                                                .add(32 + 12 * ::core::mem::size_of::<*const u8>())
-                                                                .cast::<usize>();
-                                                            let len26 = l25;
-                                                            let bytes26 = _rt::Vec::from_raw_parts(
-                                                                l24.cast(),
-                                                                len26,
-                                                                len26,
-                                                            );
-                                                            _rt::string_lift(bytes26)
-                                                        };
-                                                        Some(e)
-                                                    }
-                                                    _ => _rt::invalid_enum_discriminant(),
-                                                },
-                                                checksum: match l27 {
-                                                    0 => None,
-                                                    1 => {
-                                                        let e = {
-                                                            let l28 = *base
-                                                                .add(32 + 14 * ::core::mem::size_of::<*const u8>())
-                                                                .cast::<*mut u8>();
-                                                            let l29 = *base
-                                                                .add(32 + 15 * ::core::mem::size_of::<*const u8>())
-                                                                .cast::<usize>();
-                                                            let len30 = l29;
-                                                            let bytes30 = _rt::Vec::from_raw_parts(
-                                                                l28.cast(),
-                                                                len30,
-                                                                len30,
-                                                            );
-                                                            _rt::string_lift(bytes30)
-                                                        };
-                                                        Some(e)
-                                                    }
-                                                    _ => _rt::invalid_enum_discriminant(),
-                                                },
-                                                control_version: l31 as u64,
-                                                created_at: match l32 {
-                                                    0 => None,
-                                                    1 => {
-                                                        let e = {
-                                                            let l33 = *base
-                                                                .add(40 + 17 * ::core::mem::size_of::<*const u8>())
-                                                                .cast::<*mut u8>();
-                                                            let l34 = *base
-                                                                .add(40 + 18 * ::core::mem::size_of::<*const u8>())
-                                                                .cast::<usize>();
-                                                            let len35 = l34;
-                                                            let bytes35 = _rt::Vec::from_raw_parts(
-                                                                l33.cast(),
-                                                                len35,
-                                                                len35,
-                                                            );
-                                                            _rt::string_lift(bytes35)
-                                                        };
-                                                        Some(e)
-                                                    }
-                                                    _ => _rt::invalid_enum_discriminant(),
-                                                },
-                                            }
-                                        };
-                                        result36.push(e36);
-                                    }
-                                    _rt::cabi_dealloc(
-                                        base36,
-                                        len36 * (48 + 18 * ::core::mem::size_of::<*const u8>()),
-                                        8,
-                                    );
-                                    result36
-                                };
-                                Ok(e)
-                            }
-                            1 => {
-                                let e = {
-                                    let l37 = i32::from(
-                                        *ptr0.add(::core::mem::size_of::<*const u8>()).cast::<u8>(),
-                                    );
-                                    WrongStream {
-                                        actual: super::super::super::wasink::plugin::records::Stream::_lift(
-                                            l37 as u8,
-                                        ),
-                                    }
-                                };
-                                Err(e)
-                            }
-                            _ => _rt::invalid_enum_discriminant(),
-                        };
-                        result38
-                    }
-                }
-            }
-            impl Batch {
-                #[allow(unused_unsafe, clippy::all)]
-                /// The records of an `events` batch.
-                #[allow(async_fn_in_trait)]
-                pub fn events(
-                    &self,
-                ) -> ::core::result::Result<_rt::Vec<CloudEvent>, WrongStream> {
-                    unsafe {
-                        #[cfg_attr(target_pointer_width = "64", repr(align(8)))]
-                        #[cfg_attr(target_pointer_width = "32", repr(align(4)))]
-                        struct RetArea(
-                            [::core::mem::MaybeUninit<
-                                u8,
-                            >; 3 * ::core::mem::size_of::<*const u8>()],
-                        );
-                        let mut ret_area = RetArea(
-                            [::core::mem::MaybeUninit::uninit(); 3
-                                * ::core::mem::size_of::<*const u8>()],
-                        );
-                        let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
-                        #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "wasink:plugin/batches@0.1.0")]
-                        unsafe extern "C" {
-                            #[link_name = "[method]batch.events"]
-                            fn wit_import1(_: i32, _: *mut u8);
-                        }
-                        #[cfg(not(target_arch = "wasm32"))]
-                        unsafe extern "C" fn wit_import1(_: i32, _: *mut u8) {
-                            unreachable!()
-                        }
-                        wit_import1((self).handle() as i32, ptr0);
-                        let l2 = i32::from(*ptr0.add(0).cast::<u8>());
-                        let result43 = match l2 {
-                            0 => {
-                                let e = {
-                                    let l3 = *ptr0
-                                        .add(::core::mem::size_of::<*const u8>())
-                                        .cast::<*mut u8>();
-                                    let l4 = *ptr0
-                                        .add(2 * ::core::mem::size_of::<*const u8>())
-                                        .cast::<usize>();
-                                    let base41 = l3;
-                                    let len41 = l4;
-                                    let mut result41 = _rt::Vec::with_capacity(len41);
-                                    for i in 0..len41 {
-                                        let base = base41
-                                            .add(i * (32 + 18 * ::core::mem::size_of::<*const u8>()));
-                                        let e41 = {
-                                            let l5 = *base.add(0).cast::<*mut u8>();
-                                            let l6 = *base
-                                                .add(::core::mem::size_of::<*const u8>())
-                                                .cast::<usize>();
-                                            let len7 = l6;
-                                            let bytes7 = _rt::Vec::from_raw_parts(
-                                                l5.cast(),
-                                                len7,
-                                                len7,
-                                            );
-                                            let l8 = *base
-                                                .add(2 * ::core::mem::size_of::<*const u8>())
-                                                .cast::<*mut u8>();
-                                            let l9 = *base
-                                                .add(3 * ::core::mem::size_of::<*const u8>())
-                                                .cast::<usize>();
-                                            let len10 = l9;
-                                            let bytes10 = _rt::Vec::from_raw_parts(
-                                                l8.cast(),
-                                                len10,
-                                                len10,
-                                            );
-                                            let l11 = *base
-                                                .add(4 * ::core::mem::size_of::<*const u8>())
-                                                .cast::<*mut u8>();
-                                            let l12 = *base
-                                                .add(5 * ::core::mem::size_of::<*const u8>())
-                                                .cast::<usize>();
-                                            let len13 = l12;
-                                            let bytes13 = _rt::Vec::from_raw_parts(
-                                                l11.cast(),
-                                                len13,
-                                                len13,
-                                            );
-                                            let l14 = i32::from(
-                                                *base
-                                                    .add(6 * ::core::mem::size_of::<*const u8>())
-                                                    .cast::<u8>(),
-                                            );
-                                            let l18 = i32::from(
-                                                *base
-                                                    .add(8 + 8 * ::core::mem::size_of::<*const u8>())
-                                                    .cast::<u8>(),
-                                            );
-                                            let l20 = i32::from(
-                                                *base
-                                                    .add(24 + 8 * ::core::mem::size_of::<*const u8>())
-                                                    .cast::<u8>(),
-                                            );
-                                            let l24 = i32::from(
-                                                *base
-                                                    .add(24 + 11 * ::core::mem::size_of::<*const u8>())
-                                                    .cast::<u8>(),
-                                            );
-                                            let l28 = i32::from(
-                                                *base
-                                                    .add(24 + 14 * ::core::mem::size_of::<*const u8>())
-                                                    .cast::<u8>(),
-                                            );
-                                            let l32 = *base
-                                                .add(24 + 17 * ::core::mem::size_of::<*const u8>())
-                                                .cast::<*mut u8>();
-                                            let l33 = *base
-                                                .add(24 + 18 * ::core::mem::size_of::<*const u8>())
-                                                .cast::<usize>();
-                                            let base40 = l32;
-                                            let len40 = l33;
-                                            let mut result40 = _rt::Vec::with_capacity(len40);
-                                            for i in 0..len40 {
-                                                let base = base40
-                                                    .add(i * (4 * ::core::mem::size_of::<*const u8>()));
-                                                let e40 = {
-                                                    let l34 = *base.add(0).cast::<*mut u8>();
-                                                    let l35 = *base
-                                                        .add(::core::mem::size_of::<*const u8>())
-                                                        .cast::<usize>();
-                                                    let len36 = l35;
-                                                    let bytes36 = _rt::Vec::from_raw_parts(
-                                                        l34.cast(),
-                                                        len36,
-                                                        len36,
-                                                    );
-                                                    let l37 = *base
-                                                        .add(2 * ::core::mem::size_of::<*const u8>())
-                                                        .cast::<*mut u8>();
-                                                    let l38 = *base
-                                                        .add(3 * ::core::mem::size_of::<*const u8>())
-                                                        .cast::<usize>();
-                                                    let len39 = l38;
-                                                    let bytes39 = _rt::Vec::from_raw_parts(
-                                                        l37.cast(),
-                                                        len39,
-                                                        len39,
-                                                    );
-                                                    (_rt::string_lift(bytes36), _rt::string_lift(bytes39))
-                                                };
-                                                result40.push(e40);
-                                            }
-                                            _rt::cabi_dealloc(
-                                                base40,
-                                                len40 * (4 * ::core::mem::size_of::<*const u8>()),
-                                                ::core::mem::size_of::<*const u8>(),
-                                            );
-                                            super::super::super::wasink::plugin::records::CloudEvent {
-                                                id: _rt::string_lift(bytes7),
-                                                source: _rt::string_lift(bytes10),
-                                                type_: _rt::string_lift(bytes13),
-                                                subject: match l14 {
-                                                    0 => None,
-                                                    1 => {
-                                                        let e = {
-                                                            let l15 = *base
-                                                                .add(7 * ::core::mem::size_of::<*const u8>())
-                                                                .cast::<*mut u8>();
-                                                            let l16 = *base
-                                                                .add(8 * ::core::mem::size_of::<*const u8>())
-                                                                .cast::<usize>();
-                                                            let len17 = l16;
-                                                            let bytes17 = _rt::Vec::from_raw_parts(
-                                                                l15.cast(),
-                                                                len17,
-                                                                len17,
-                                                            );
-                                                            _rt::string_lift(bytes17)
-                                                        };
-                                                        Some(e)
-                                                    }
-                                                    _ => _rt::invalid_enum_discriminant(),
-                                                },
-                                                time: match l18 {
-                                                    0 => None,
-                                                    1 => {
-                                                        let e = {
-                                                            let l19 = *base
-                                                                .add(16 + 8 * ::core::mem::size_of::<*const u8>())
-                                                                .cast::<i64>();
-                                                            l19
-                                                        };
-                                                        Some(e)
-                                                    }
-                                                    _ => _rt::invalid_enum_discriminant(),
-                                                },
-                                                data_content_type: match l20 {
-                                                    0 => None,
-                                                    1 => {
-                                                        let e = {
-                                                            let l21 = *base
-                                                                .add(24 + 9 * ::core::mem::size_of::<*const u8>())
-                                                                .cast::<*mut u8>();
-                                                            let l22 = *base
-                                                                .add(24 + 10 * ::core::mem::size_of::<*const u8>())
-                                                                .cast::<usize>();
-                                                            let len23 = l22;
-                                                            let bytes23 = _rt::Vec::from_raw_parts(
-                                                                l21.cast(),
-                                                                len23,
-                                                                len23,
-                                                            );
-                                                            _rt::string_lift(bytes23)
-                                                        };
-                                                        Some(e)
-                                                    }
-                                                    _ => _rt::invalid_enum_discriminant(),
-                                                },
-                                                data_schema: match l24 {
-                                                    0 => None,
-                                                    1 => {
-                                                        let e = {
-                                                            let l25 = *base
-                                                                .add(24 + 12 * ::core::mem::size_of::<*const u8>())
-                                                                .cast::<*mut u8>();
-                                                            let l26 = *base
-                                                                .add(24 + 13 * ::core::mem::size_of::<*const u8>())
-                                                                .cast::<usize>();
-                                                            let len27 = l26;
-                                                            let bytes27 = _rt::Vec::from_raw_parts(
-                                                                l25.cast(),
-                                                                len27,
-                                                                len27,
-                                                            );
-                                                            _rt::string_lift(bytes27)
-                                                        };
-                                                        Some(e)
-                                                    }
-                                                    _ => _rt::invalid_enum_discriminant(),
-                                                },
-                                                data: match l28 {
-                                                    0 => None,
-                                                    1 => {
-                                                        let e = {
-                                                            let l29 = *base
-                                                                .add(24 + 15 * ::core::mem::size_of::<*const u8>())
-                                                                .cast::<*mut u8>();
-                                                            let l30 = *base
-                                                                .add(24 + 16 * ::core::mem::size_of::<*const u8>())
-                                                                .cast::<usize>();
-                                                            let len31 = l30;
-                                                            <_ as From<
-                                                                _rt::Vec<_>,
-                                                            >>::from(_rt::Vec::from_raw_parts(l29.cast(), len31, len31))
-                                                        };
-                                                        Some(e)
-                                                    }
-                                                    _ => _rt::invalid_enum_discriminant(),
-                                                },
-                                                extensions: result40,
-                                            }
-                                        };
-                                        result41.push(e41);
-                                    }
-                                    _rt::cabi_dealloc(
-                                        base41,
-                                        len41 * (32 + 18 * ::core::mem::size_of::<*const u8>()),
-                                        8,
-                                    );
-                                    result41
-                                };
-                                Ok(e)
-                            }
-                            1 => {
-                                let e = {
-                                    let l42 = i32::from(
-                                        *ptr0.add(::core::mem::size_of::<*const u8>()).cast::<u8>(),
-                                    );
-                                    WrongStream {
-                                        actual: super::super::super::wasink::plugin::records::Stream::_lift(
-                                            l42 as u8,
-                                        ),
-                                    }
-                                };
-                                Err(e)
-                            }
-                            _ => _rt::invalid_enum_discriminant(),
-                        };
-                        result43
-                    }
-                }
-            }
-        }
-        /// What is common to the life of every plugin.
-        #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
-        pub mod lifecycle {
-            #[used]
-            #[doc(hidden)]
-            static __FORCE_SECTION_REF: fn() = super::super::super::__link_custom_section_describing_imports;
-            use super::super::super::_rt;
-            /// What a plugin is given when it opens. Its data directory, where it was granted one, is
-            /// preopened as `/data`.
-            #[derive(Clone, Eq, PartialEq)]
-            pub struct Context {
-                /// Name of this instance in the chassis's configuration.
-                pub name: _rt::String,
-                /// Name of the node, the same across restarts.
-                pub node_id: _rt::String,
-                /// Fresh at every start of the chassis: where cumulative counters begin again.
-                pub epoch: _rt::String,
-                /// The plugin's own settings: one JSON object.
-                pub settings: _rt::String,
-            }
-            impl ::core::fmt::Debug for Context {
-                fn fmt(
-                    &self,
-                    f: &mut ::core::fmt::Formatter<'_>,
-                ) -> ::core::fmt::Result {
-                    f.debug_struct("Context")
-                        .field("name", &self.name)
-                        .field("node-id", &self.node_id)
-                        .field("epoch", &self.epoch)
-                        .field("settings", &self.settings)
-                        .finish()
-                }
-            }
-            /// How a call is to be tried again.
-            #[derive(Clone, Eq, PartialEq)]
-            pub struct Again {
-                /// Not before so many milliseconds have gone by; where there is none, the host chooses.
-                pub after: ::core::option::Option<u64>,
-                /// Why it did not succeed, for the operator; may be empty.
-                pub reason: _rt::String,
-            }
-            impl ::core::fmt::Debug for Again {
-                fn fmt(
-                    &self,
-                    f: &mut ::core::fmt::Formatter<'_>,
-                ) -> ::core::fmt::Result {
-                    f.debug_struct("Again")
-                        .field("after", &self.after)
-                        .field("reason", &self.reason)
-                        .finish()
-                }
-            }
-            /// Why a call did not do what it was asked.
-            #[derive(Clone, Eq, PartialEq)]
-            pub enum Failure {
-                /// It was not done, and may pass: the same again.
-                Retry(Again),
-                /// It can't be told whether it did: an answer got lost, above all. The same again, and only as
-                /// long as the receiver recognises what it has had.
-                InDoubt(Again),
-                /// Final, for every record of the call, with the reason.
-                Rejected(_rt::String),
-                /// This instance can't go on, with the reason: the host makes a new one and tries again.
-                Broken(_rt::String),
-            }
-            impl ::core::fmt::Debug for Failure {
-                fn fmt(
-                    &self,
-                    f: &mut ::core::fmt::Formatter<'_>,
-                ) -> ::core::fmt::Result {
-                    match self {
-                        Failure::Retry(e) => {
-                            f.debug_tuple("Failure::Retry").field(e).finish()
-                        }
-                        Failure::InDoubt(e) => {
-                            f.debug_tuple("Failure::InDoubt").field(e).finish()
-                        }
-                        Failure::Rejected(e) => {
-                            f.debug_tuple("Failure::Rejected").field(e).finish()
-                        }
-                        Failure::Broken(e) => {
-                            f.debug_tuple("Failure::Broken").field(e).finish()
-                        }
-                    }
-                }
-            }
-            impl ::core::fmt::Display for Failure {
-                fn fmt(
-                    &self,
-                    f: &mut ::core::fmt::Formatter<'_>,
-                ) -> ::core::fmt::Result {
-                    write!(f, "{:?}", self)
-                }
-            }
-            impl ::core::error::Error for Failure {}
-        }
-    }
-}
+use ::wasip2::io::streams as __with_name4;
+#[allow(unfulfilled_lint_expectations, unused_imports)]
+use ::wasip2::clocks::wall_clock as __with_name5;
+#[allow(unfulfilled_lint_expectations, unused_imports)]
+use ::wasip2::filesystem::types as __with_name6;
+#[allow(unfulfilled_lint_expectations, unused_imports)]
+use crate::bindings::host::wasink::plugin::batches as __with_name7;
 #[rustfmt::skip]
 #[allow(dead_code, clippy::all)]
 pub mod exports {
     pub mod wasink {
         pub mod plugin {
-            /// What every plugin tells about itself.
-            #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
-            pub mod about {
-                #[used]
-                #[doc(hidden)]
-                static __FORCE_SECTION_REF: fn() = super::super::super::super::__link_custom_section_describing_imports;
-                use super::super::super::super::_rt;
-                pub type Stream = super::super::super::super::wasink::plugin::records::Stream;
-                /// When a record counts as delivered.
-                #[repr(u8)]
-                #[derive(Clone, Copy, Eq, Ord, PartialEq, PartialOrd)]
-                pub enum Acknowledges {
-                    /// Once `write` has returned.
-                    OnWrite,
-                    /// Once a later `flush` has returned; until then the host keeps it.
-                    OnFlush,
-                }
-                impl ::core::fmt::Debug for Acknowledges {
-                    fn fmt(
-                        &self,
-                        f: &mut ::core::fmt::Formatter<'_>,
-                    ) -> ::core::fmt::Result {
-                        match self {
-                            Acknowledges::OnWrite => {
-                                f.debug_tuple("Acknowledges::OnWrite").finish()
-                            }
-                            Acknowledges::OnFlush => {
-                                f.debug_tuple("Acknowledges::OnFlush").finish()
-                            }
-                        }
-                    }
-                }
-                impl Acknowledges {
-                    #[doc(hidden)]
-                    pub unsafe fn _lift(val: u8) -> Acknowledges {
-                        if !cfg!(debug_assertions) {
-                            return unsafe { ::core::mem::transmute(val) };
-                        }
-                        match val {
-                            0 => Acknowledges::OnWrite,
-                            1 => Acknowledges::OnFlush,
-                            _ => panic!("invalid enum discriminant"),
-                        }
-                    }
-                }
-                /// Something outside of the sandbox. A text that begins with `/` is a JSON Pointer (RFC 6901) into
-                /// the plugin's settings: what is meant stands there, if anything does.
-                #[derive(Clone, Eq, PartialEq)]
-                pub enum Need {
-                    /// Its data directory, as `/data`.
-                    Directory,
-                    /// Requests over HTTP to the origin of this URL.
-                    Http(_rt::String),
-                    /// Connections over TCP, to `host:port`.
-                    Tcp(_rt::String),
-                    /// The secret of this name.
-                    Secret(_rt::String),
-                    /// The environment variable of this name.
-                    Environment(_rt::String),
-                    /// The chassis's own standard error.
-                    Stderr,
-                    /// As many log lines as it likes.
-                    Log,
-                }
-                impl ::core::fmt::Debug for Need {
-                    fn fmt(
-                        &self,
-                        f: &mut ::core::fmt::Formatter<'_>,
-                    ) -> ::core::fmt::Result {
-                        match self {
-                            Need::Directory => f.debug_tuple("Need::Directory").finish(),
-                            Need::Http(e) => {
-                                f.debug_tuple("Need::Http").field(e).finish()
-                            }
-                            Need::Tcp(e) => f.debug_tuple("Need::Tcp").field(e).finish(),
-                            Need::Secret(e) => {
-                                f.debug_tuple("Need::Secret").field(e).finish()
-                            }
-                            Need::Environment(e) => {
-                                f.debug_tuple("Need::Environment").field(e).finish()
-                            }
-                            Need::Stderr => f.debug_tuple("Need::Stderr").finish(),
-                            Need::Log => f.debug_tuple("Need::Log").finish(),
-                        }
-                    }
-                }
-                /// A grant that a plugin proposes to its operator. It is never taken: a host tells who has not
-                /// granted it what to write, and that is all.
-                #[derive(Clone, Eq, PartialEq)]
-                pub struct Ask {
-                    pub need: Need,
-                    /// Whether the plugin can do nothing without.
-                    pub required: bool,
-                    /// What for, in a few words for people.
-                    pub reason: _rt::String,
-                }
-                impl ::core::fmt::Debug for Ask {
-                    fn fmt(
-                        &self,
-                        f: &mut ::core::fmt::Formatter<'_>,
-                    ) -> ::core::fmt::Result {
-                        f.debug_struct("Ask")
-                            .field("need", &self.need)
-                            .field("required", &self.required)
-                            .field("reason", &self.reason)
-                            .finish()
-                    }
-                }
-                /// What the host knows of a plugin before it opens it.
-                #[derive(Clone, Eq, PartialEq)]
-                pub struct Description {
-                    /// Version of the plugin's own code, by semantic versioning.
-                    pub version: _rt::String,
-                    /// One line for people: what it does with the records.
-                    pub summary: _rt::String,
-                    /// The streams that it accepts; none for a feed plugin.
-                    pub streams: _rt::Vec<Stream>,
-                    /// JSON Schema (draft 2020-12) of its settings. Where there is one, the host checks the
-                    /// settings against it before it opens the plugin.
-                    pub settings_schema: ::core::option::Option<_rt::String>,
-                    pub acknowledges: Acknowledges,
-                    /// For how long the receiver recognises an id that it has had, in seconds.
-                    pub dedup_window: ::core::option::Option<u64>,
-                    /// How old a record the receiver still takes, in seconds.
-                    pub acceptance_window: ::core::option::Option<u64>,
-                    /// What it needs beside its settings.
-                    pub asks: _rt::Vec<Ask>,
-                }
-                impl ::core::fmt::Debug for Description {
-                    fn fmt(
-                        &self,
-                        f: &mut ::core::fmt::Formatter<'_>,
-                    ) -> ::core::fmt::Result {
-                        f.debug_struct("Description")
-                            .field("version", &self.version)
-                            .field("summary", &self.summary)
-                            .field("streams", &self.streams)
-                            .field("settings-schema", &self.settings_schema)
-                            .field("acknowledges", &self.acknowledges)
-                            .field("dedup-window", &self.dedup_window)
-                            .field("acceptance-window", &self.acceptance_window)
-                            .field("asks", &self.asks)
-                            .finish()
-                    }
-                }
-                #[doc(hidden)]
-                #[allow(non_snake_case, unused_unsafe)]
-                pub unsafe fn _export_describe_cabi<T_: Guest>() -> *mut u8 {
-                    unsafe {
-                        #[cfg(target_arch = "wasm32")] _rt::run_ctors_once();
-                        let result0 = { T_::describe() };
-                        let ptr1 = (&raw mut _RET_AREA.0).cast::<u8>();
-                        let Description {
-                            version: version2,
-                            summary: summary2,
-                            streams: streams2,
-                            settings_schema: settings_schema2,
-                            acknowledges: acknowledges2,
-                            dedup_window: dedup_window2,
-                            acceptance_window: acceptance_window2,
-                            asks: asks2,
-                        } = result0;
-                        let vec3 = (version2.into_bytes()).into_boxed_slice();
-                        let ptr3 = vec3.as_ptr().cast::<u8>();
-                        let len3 = vec3.len();
-                        ::core::mem::forget(vec3);
-                        *ptr1.add(::core::mem::size_of::<*const u8>()).cast::<usize>() = len3;
-                        *ptr1.add(0).cast::<*mut u8>() = ptr3.cast_mut();
-                        let vec4 = (summary2.into_bytes()).into_boxed_slice();
-                        let ptr4 = vec4.as_ptr().cast::<u8>();
-                        let len4 = vec4.len();
-                        ::core::mem::forget(vec4);
-                        *ptr1
-                            .add(3 * ::core::mem::size_of::<*const u8>())
-                            .cast::<usize>() = len4;
-                        *ptr1
-                            .add(2 * ::core::mem::size_of::<*const u8>())
-                            .cast::<*mut u8>() = ptr4.cast_mut();
-                        let vec5 = streams2;
-                        let len5 = vec5.len();
-                        let layout5 = _rt::alloc::Layout::from_size_align(
-                                vec5.len() * 1,
-                                1,
-                            )
-                            .unwrap();
-                        let (result5, _cleanup5) = wit_bindgen::rt::Cleanup::new(
-                            layout5,
-                        );
-                        if let Some(cleanup) = _cleanup5 {
-                            cleanup.forget();
-                        }
-                        for (i, e) in vec5.into_iter().enumerate() {
-                            let base = result5.add(i * 1);
-                            {
-                                *base.add(0).cast::<u8>() = (e.clone() as i32) as u8;
-                            }
-                        }
-                        *ptr1
-                            .add(5 * ::core::mem::size_of::<*const u8>())
-                            .cast::<usize>() = len5;
-                        *ptr1
-                            .add(4 * ::core::mem::size_of::<*const u8>())
-                            .cast::<*mut u8>() = result5;
-                        match settings_schema2 {
-                            Some(e) => {
-                                *ptr1
-                                    .add(6 * ::core::mem::size_of::<*const u8>())
-                                    .cast::<u8>() = (1i32) as u8;
-                                let vec6 = (e.into_bytes()).into_boxed_slice();
-                                let ptr6 = vec6.as_ptr().cast::<u8>();
-                                let len6 = vec6.len();
-                                ::core::mem::forget(vec6);
-                                *ptr1
-                                    .add(8 * ::core::mem::size_of::<*const u8>())
-                                    .cast::<usize>() = len6;
-                                *ptr1
-                                    .add(7 * ::core::mem::size_of::<*const u8>())
-                                    .cast::<*mut u8>() = ptr6.cast_mut();
-                            }
-                            None => {
-                                *ptr1
-                                    .add(6 * ::core::mem::size_of::<*const u8>())
-                                    .cast::<u8>() = (0i32) as u8;
-                            }
-                        };
-                        *ptr1
-                            .add(9 * ::core::mem::size_of::<*const u8>())
-                            .cast::<u8>() = (acknowledges2.clone() as i32) as u8;
-                        match dedup_window2 {
-                            Some(e) => {
-                                *ptr1
-                                    .add(10 * ::core::mem::size_of::<*const u8>())
-                                    .cast::<u8>() = (1i32) as u8;
-                                *ptr1
-                                    .add(8 + 10 * ::core::mem::size_of::<*const u8>())
-                                    .cast::<i64>() = _rt::as_i64(e);
-                            }
-                            None => {
-                                *ptr1
-                                    .add(10 * ::core::mem::size_of::<*const u8>())
-                                    .cast::<u8>() = (0i32) as u8;
-                            }
-                        };
-                        match acceptance_window2 {
-                            Some(e) => {
-                                *ptr1
-                                    .add(16 + 10 * ::core::mem::size_of::<*const u8>())
-                                    .cast::<u8>() = (1i32) as u8;
-                                *ptr1
-                                    .add(24 + 10 * ::core::mem::size_of::<*const u8>())
-                                    .cast::<i64>() = _rt::as_i64(e);
-                            }
-                            None => {
-                                *ptr1
-                                    .add(16 + 10 * ::core::mem::size_of::<*const u8>())
-                                    .cast::<u8>() = (0i32) as u8;
-                            }
-                        };
-                        let vec13 = asks2;
-                        let len13 = vec13.len();
-                        let layout13 = _rt::alloc::Layout::from_size_align(
-                                vec13.len() * (6 * ::core::mem::size_of::<*const u8>()),
-                                ::core::mem::size_of::<*const u8>(),
-                            )
-                            .unwrap();
-                        let (result13, _cleanup13) = wit_bindgen::rt::Cleanup::new(
-                            layout13,
-                        );
-                        if let Some(cleanup) = _cleanup13 {
-                            cleanup.forget();
-                        }
-                        for (i, e) in vec13.into_iter().enumerate() {
-                            let base = result13
-                                .add(i * (6 * ::core::mem::size_of::<*const u8>()));
-                            {
-                                let Ask {
-                                    need: need7,
-                                    required: required7,
-                                    reason: reason7,
-                                } = e;
-                                match need7 {
-                                    Need::Directory => {
-                                        *base.add(0).cast::<u8>() = (0i32) as u8;
-                                    }
-                                    Need::Http(e) => {
-                                        *base.add(0).cast::<u8>() = (1i32) as u8;
-                                        let vec8 = (e.into_bytes()).into_boxed_slice();
-                                        let ptr8 = vec8.as_ptr().cast::<u8>();
-                                        let len8 = vec8.len();
-                                        ::core::mem::forget(vec8);
-                                        *base
-                                            .add(2 * ::core::mem::size_of::<*const u8>())
-                                            .cast::<usize>() = len8;
-                                        *base
-                                            .add(::core::mem::size_of::<*const u8>())
-                                            .cast::<*mut u8>() = ptr8.cast_mut();
-                                    }
-                                    Need::Tcp(e) => {
-                                        *base.add(0).cast::<u8>() = (2i32) as u8;
-                                        let vec9 = (e.into_bytes()).into_boxed_slice();
-                                        let ptr9 = vec9.as_ptr().cast::<u8>();
-                                        let len9 = vec9.len();
-                                        ::core::mem::forget(vec9);
-                                        *base
-                                            .add(2 * ::core::mem::size_of::<*const u8>())
-                                            .cast::<usize>() = len9;
-                                        *base
-                                            .add(::core::mem::size_of::<*const u8>())
-                                            .cast::<*mut u8>() = ptr9.cast_mut();
-                                    }
-                                    Need::Secret(e) => {
-                                        *base.add(0).cast::<u8>() = (3i32) as u8;
-                                        let vec10 = (e.into_bytes()).into_boxed_slice();
-                                        let ptr10 = vec10.as_ptr().cast::<u8>();
-                                        let len10 = vec10.len();
-                                        ::core::mem::forget(vec10);
-                                        *base
-                                            .add(2 * ::core::mem::size_of::<*const u8>())
-                                            .cast::<usize>() = len10;
-                                        *base
-                                            .add(::core::mem::size_of::<*const u8>())
-                                            .cast::<*mut u8>() = ptr10.cast_mut();
-                                    }
-                                    Need::Environment(e) => {
-                                        *base.add(0).cast::<u8>() = (4i32) as u8;
-                                        let vec11 = (e.into_bytes()).into_boxed_slice();
-                                        let ptr11 = vec11.as_ptr().cast::<u8>();
-                                        let len11 = vec11.len();
-                                        ::core::mem::forget(vec11);
-                                        *base
-                                            .add(2 * ::core::mem::size_of::<*const u8>())
-                                            .cast::<usize>() = len11;
-                                        *base
-                                            .add(::core::mem::size_of::<*const u8>())
-                                            .cast::<*mut u8>() = ptr11.cast_mut();
-                                    }
-                                    Need::Stderr => {
-                                        *base.add(0).cast::<u8>() = (5i32) as u8;
-                                    }
-                                    Need::Log => {
-                                        *base.add(0).cast::<u8>() = (6i32) as u8;
-                                    }
-                                }
-                                *base
-                                    .add(3 * ::core::mem::size_of::<*const u8>())
-                                    .cast::<u8>() = (match required7 {
-                                    true => 1,
-                                    false => 0,
-                                }) as u8;
-                                let vec12 = (reason7.into_bytes()).into_boxed_slice();
-                                let ptr12 = vec12.as_ptr().cast::<u8>();
-                                let len12 = vec12.len();
-                                ::core::mem::forget(vec12);
-                                *base
-                                    .add(5 * ::core::mem::size_of::<*const u8>())
-                                    .cast::<usize>() = len12;
-                                *base
-                                    .add(4 * ::core::mem::size_of::<*const u8>())
-                                    .cast::<*mut u8>() = ptr12.cast_mut();
-                            }
-                        }
-                        *ptr1
-                            .add(32 + 11 * ::core::mem::size_of::<*const u8>())
-                            .cast::<usize>() = len13;
-                        *ptr1
-                            .add(32 + 10 * ::core::mem::size_of::<*const u8>())
-                            .cast::<*mut u8>() = result13;
-                        ptr1
-                    }
-                }
-                #[doc(hidden)]
-                #[allow(non_snake_case)]
-                pub unsafe fn __post_return_describe<T_: Guest>(arg0: *mut u8) {
-                    unsafe {
-                        let l0 = *arg0.add(0).cast::<*mut u8>();
-                        let l1 = *arg0
-                            .add(::core::mem::size_of::<*const u8>())
-                            .cast::<usize>();
-                        _rt::cabi_dealloc(l0, l1, 1);
-                        let l2 = *arg0
-                            .add(2 * ::core::mem::size_of::<*const u8>())
-                            .cast::<*mut u8>();
-                        let l3 = *arg0
-                            .add(3 * ::core::mem::size_of::<*const u8>())
-                            .cast::<usize>();
-                        _rt::cabi_dealloc(l2, l3, 1);
-                        let l4 = *arg0
-                            .add(4 * ::core::mem::size_of::<*const u8>())
-                            .cast::<*mut u8>();
-                        let l5 = *arg0
-                            .add(5 * ::core::mem::size_of::<*const u8>())
-                            .cast::<usize>();
-                        let base6 = l4;
-                        let len6 = l5;
-                        _rt::cabi_dealloc(base6, len6 * 1, 1);
-                        let l7 = i32::from(
-                            *arg0
-                                .add(6 * ::core::mem::size_of::<*const u8>())
-                                .cast::<u8>(),
-                        );
-                        match l7 {
-                            0 => {}
-                            _ => {
-                                let l8 = *arg0
-                                    .add(7 * ::core::mem::size_of::<*const u8>())
-                                    .cast::<*mut u8>();
-                                let l9 = *arg0
-                                    .add(8 * ::core::mem::size_of::<*const u8>())
-                                    .cast::<usize>();
-                                _rt::cabi_dealloc(l8, l9, 1);
-                            }
-                        }
-                        let l10 = *arg0
-                            .add(32 + 10 * ::core::mem::size_of::<*const u8>())
-                            .cast::<*mut u8>();
-                        let l11 = *arg0
-                            .add(32 + 11 * ::core::mem::size_of::<*const u8>())
-                            .cast::<usize>();
-                        let base23 = l10;
-                        let len23 = l11;
-                        for i in 0..len23 {
-                            let base = base23
-                                .add(i * (6 * ::core::mem::size_of::<*const u8>()));
-                            {
-                                let l12 = i32::from(*base.add(0).cast::<u8>());
-                                match l12 {
-                                    0 => {}
-                                    1 => {
-                                        let l13 = *base
-                                            .add(::core::mem::size_of::<*const u8>())
-                                            .cast::<*mut u8>();
-                                        let l14 = *base
-                                            .add(2 * ::core::mem::size_of::<*const u8>())
-                                            .cast::<usize>();
-                                        _rt::cabi_dealloc(l13, l14, 1);
-                                    }
-                                    2 => {
-                                        let l15 = *base
-                                            .add(::core::mem::size_of::<*const u8>())
-                                            .cast::<*mut u8>();
-                                        let l16 = *base
-                                            .add(2 * ::core::mem::size_of::<*const u8>())
-                                            .cast::<usize>();
-                                        _rt::cabi_dealloc(l15, l16, 1);
-                                    }
-                                    3 => {
-                                        let l17 = *base
-                                            .add(::core::mem::size_of::<*const u8>())
-                                            .cast::<*mut u8>();
-                                        let l18 = *base
-                                            .add(2 * ::core::mem::size_of::<*const u8>())
-                                            .cast::<usize>();
-                                        _rt::cabi_dealloc(l17, l18, 1);
-                                    }
-                                    4 => {
-                                        let l19 = *base
-                                            .add(::core::mem::size_of::<*const u8>())
-                                            .cast::<*mut u8>();
-                                        let l20 = *base
-                                            .add(2 * ::core::mem::size_of::<*const u8>())
-                                            .cast::<usize>();
-                                        _rt::cabi_dealloc(l19, l20, 1);
-                                    }
-                                    5 => {}
-                                    _ => {}
-                                }
-                                let l21 = *base
-                                    .add(4 * ::core::mem::size_of::<*const u8>())
-                                    .cast::<*mut u8>();
-                                let l22 = *base
-                                    .add(5 * ::core::mem::size_of::<*const u8>())
-                                    .cast::<usize>();
-                                _rt::cabi_dealloc(l21, l22, 1);
-                            }
-                        }
-                        _rt::cabi_dealloc(
-                            base23,
-                            len23 * (6 * ::core::mem::size_of::<*const u8>()),
-                            ::core::mem::size_of::<*const u8>(),
-                        );
-                    }
-                }
-                pub trait Guest {
-                    /// Called on an instance of its own that has been granted nothing, before anything else. It gives
-                    /// the same answer every time.
-                    #[allow(async_fn_in_trait)]
-                    fn describe() -> Description;
-                }
-                #[doc(hidden)]
-                #[macro_export]
-                macro_rules! __export_wasink_plugin_about_0_1_0_cabi {
-                    ($ty:ident with_types_in $($path_to_types:tt)*) => {
-                        const _ : () = { #[unsafe (export_name =
-                        "wasink:plugin/about@0.1.0#describe")] unsafe extern "C" fn
-                        export_describe() -> * mut u8 { unsafe { $($path_to_types)*::
-                        _export_describe_cabi::<$ty > () } } #[unsafe (export_name =
-                        "cabi_post_wasink:plugin/about@0.1.0#describe")] unsafe extern
-                        "C" fn _post_return_describe(arg0 : * mut u8,) { unsafe {
-                        $($path_to_types)*:: __post_return_describe::<$ty > (arg0) } } };
-                    };
-                }
-                #[doc(hidden)]
-                pub use __export_wasink_plugin_about_0_1_0_cabi;
-                #[repr(align(8))]
-                struct _RetArea(
-                    [::core::mem::MaybeUninit<
-                        u8,
-                    >; 32 + 12 * ::core::mem::size_of::<*const u8>()],
-                );
-                static mut _RET_AREA: _RetArea = _RetArea(
-                    [::core::mem::MaybeUninit::uninit(); 32
-                        + 12 * ::core::mem::size_of::<*const u8>()],
-                );
-            }
             /// A plugin that takes records somewhere.
             ///
             /// One instance is called by one caller at a time: `open`, then any number of `write` and `flush`,
@@ -3169,9 +57,9 @@ pub mod exports {
                 #[doc(hidden)]
                 static __FORCE_SECTION_REF: fn() = super::super::super::super::__link_custom_section_describing_imports;
                 use super::super::super::super::_rt;
-                pub type Context = super::super::super::super::wasink::plugin::lifecycle::Context;
-                pub type Failure = super::super::super::super::wasink::plugin::lifecycle::Failure;
-                pub type Batch = super::super::super::super::wasink::plugin::batches::Batch;
+                pub type Context = super::super::super::super::__with_name0::Context;
+                pub type Failure = super::super::super::super::__with_name0::Failure;
+                pub type Batch = super::super::super::super::__with_name7::Batch;
                 /// What became of a record that was not simply delivered.
                 #[derive(Clone, Eq, PartialEq)]
                 pub enum Outcome {
@@ -3269,7 +157,7 @@ pub mod exports {
                                 len3,
                                 len3,
                             );
-                            T_::open(super::super::super::super::wasink::plugin::lifecycle::Context {
+                            T_::open(super::super::super::super::__with_name0::Context {
                                 name: _rt::string_lift(bytes0),
                                 node_id: _rt::string_lift(bytes1),
                                 epoch: _rt::string_lift(bytes2),
@@ -3325,7 +213,7 @@ pub mod exports {
                         let result1 = {
                             let handle0;
                             T_::write({
-                                handle0 = super::super::super::super::wasink::plugin::batches::Batch::from_handle(
+                                handle0 = super::super::super::super::__with_name7::Batch::from_handle(
                                     arg0 as u32,
                                 );
                                 &handle0
@@ -3405,11 +293,11 @@ pub mod exports {
                             }
                             Err(e) => {
                                 *ptr2.add(0).cast::<u8>() = (1i32) as u8;
-                                use super::super::super::super::wasink::plugin::lifecycle::Failure as V12;
+                                use super::super::super::super::__with_name0::Failure as V12;
                                 match e {
                                     V12::Retry(e) => {
                                         *ptr2.add(8).cast::<u8>() = (0i32) as u8;
-                                        let super::super::super::super::wasink::plugin::lifecycle::Again {
+                                        let super::super::super::super::__with_name0::Again {
                                             after: after6,
                                             reason: reason6,
                                         } = e;
@@ -3433,7 +321,7 @@ pub mod exports {
                                     }
                                     V12::InDoubt(e) => {
                                         *ptr2.add(8).cast::<u8>() = (1i32) as u8;
-                                        let super::super::super::super::wasink::plugin::lifecycle::Again {
+                                        let super::super::super::super::__with_name0::Again {
                                             after: after8,
                                             reason: reason8,
                                         } = e;
@@ -3566,11 +454,11 @@ pub mod exports {
                             }
                             Err(e) => {
                                 *ptr1.add(0).cast::<u8>() = (1i32) as u8;
-                                use super::super::super::super::wasink::plugin::lifecycle::Failure as V8;
+                                use super::super::super::super::__with_name0::Failure as V8;
                                 match e {
                                     V8::Retry(e) => {
                                         *ptr1.add(8).cast::<u8>() = (0i32) as u8;
-                                        let super::super::super::super::wasink::plugin::lifecycle::Again {
+                                        let super::super::super::super::__with_name0::Again {
                                             after: after2,
                                             reason: reason2,
                                         } = e;
@@ -3594,7 +482,7 @@ pub mod exports {
                                     }
                                     V8::InDoubt(e) => {
                                         *ptr1.add(8).cast::<u8>() = (1i32) as u8;
-                                        let super::super::super::super::wasink::plugin::lifecycle::Again {
+                                        let super::super::super::super::__with_name0::Again {
                                             after: after4,
                                             reason: reason4,
                                         } = e;
@@ -3807,118 +695,17 @@ pub mod exports {
 #[rustfmt::skip]
 mod _rt {
     #![allow(dead_code, unused_imports, clippy::all)]
-    pub fn as_i64<T: AsI64>(t: T) -> i64 {
-        t.as_i64()
-    }
-    pub trait AsI64 {
-        fn as_i64(self) -> i64;
-    }
-    impl<'a, T: Copy + AsI64> AsI64 for &'a T {
-        fn as_i64(self) -> i64 {
-            (*self).as_i64()
-        }
-    }
-    impl AsI64 for i64 {
-        #[inline]
-        fn as_i64(self) -> i64 {
-            self as i64
-        }
-    }
-    impl AsI64 for u64 {
-        #[inline]
-        fn as_i64(self) -> i64 {
-            self as i64
-        }
-    }
-    pub use alloc_crate::alloc;
     pub use alloc_crate::string::String;
+    #[cfg(target_arch = "wasm32")]
+    pub fn run_ctors_once() {
+        wit_bindgen::rt::run_ctors_once();
+    }
     pub use alloc_crate::vec::Vec;
     pub unsafe fn string_lift(bytes: Vec<u8>) -> String {
         if cfg!(debug_assertions) {
             String::from_utf8(bytes).unwrap()
         } else {
             unsafe { String::from_utf8_unchecked(bytes) }
-        }
-    }
-    pub unsafe fn invalid_enum_discriminant<T>() -> T {
-        if cfg!(debug_assertions) {
-            panic!("invalid enum discriminant")
-        } else {
-            unsafe { core::hint::unreachable_unchecked() }
-        }
-    }
-    use core::fmt;
-    use core::marker;
-    use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
-    /// A type which represents a component model resource, either imported or
-    /// exported into this component.
-    ///
-    /// This is a low-level wrapper which handles the lifetime of the resource
-    /// (namely this has a destructor). The `T` provided defines the component model
-    /// intrinsics that this wrapper uses.
-    ///
-    /// One of the chief purposes of this type is to provide `Deref` implementations
-    /// to access the underlying data when it is owned.
-    ///
-    /// This type is primarily used in generated code for exported and imported
-    /// resources.
-    #[repr(transparent)]
-    pub struct Resource<T: WasmResource> {
-        handle: AtomicU32,
-        _marker: marker::PhantomData<T>,
-    }
-    /// A trait which all wasm resources implement, namely providing the ability to
-    /// drop a resource.
-    ///
-    /// This generally is implemented by generated code, not user-facing code.
-    #[allow(clippy::missing_safety_doc)]
-    pub unsafe trait WasmResource {
-        /// Invokes the `[resource-drop]...` intrinsic.
-        unsafe fn drop(handle: u32);
-    }
-    impl<T: WasmResource> Resource<T> {
-        #[doc(hidden)]
-        pub unsafe fn from_handle(handle: u32) -> Self {
-            debug_assert!(handle != 0 && handle != u32::MAX);
-            Self {
-                handle: AtomicU32::new(handle),
-                _marker: marker::PhantomData,
-            }
-        }
-        /// Takes ownership of the handle owned by `resource`.
-        ///
-        /// Note that this ideally would be `into_handle` taking `Resource<T>` by
-        /// ownership. The code generator does not enable that in all situations,
-        /// unfortunately, so this is provided instead.
-        ///
-        /// Also note that `take_handle` is in theory only ever called on values
-        /// owned by a generated function. For example a generated function might
-        /// take `Resource<T>` as an argument but then call `take_handle` on a
-        /// reference to that argument. In that sense the dynamic nature of
-        /// `take_handle` should only be exposed internally to generated code, not
-        /// to user code.
-        #[doc(hidden)]
-        pub fn take_handle(resource: &Resource<T>) -> u32 {
-            resource.handle.swap(u32::MAX, Relaxed)
-        }
-        #[doc(hidden)]
-        pub fn handle(resource: &Resource<T>) -> u32 {
-            resource.handle.load(Relaxed)
-        }
-    }
-    impl<T: WasmResource> fmt::Debug for Resource<T> {
-        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.debug_struct("Resource").field("handle", &self.handle).finish()
-        }
-    }
-    impl<T: WasmResource> Drop for Resource<T> {
-        fn drop(&mut self) {
-            unsafe {
-                match self.handle.load(Relaxed) {
-                    u32::MAX => {}
-                    other => T::drop(other),
-                }
-            }
         }
     }
     pub unsafe fn cabi_dealloc(ptr: *mut u8, size: usize, align: usize) {
@@ -3929,21 +716,6 @@ mod _rt {
             let layout = alloc::Layout::from_size_align_unchecked(size, align);
             alloc::dealloc(ptr, layout);
         }
-    }
-    pub unsafe fn bool_lift(val: u8) -> bool {
-        if cfg!(debug_assertions) {
-            match val {
-                0 => false,
-                1 => true,
-                _ => panic!("invalid bool discriminant"),
-            }
-        } else {
-            val != 0
-        }
-    }
-    #[cfg(target_arch = "wasm32")]
-    pub fn run_ctors_once() {
-        wit_bindgen::rt::run_ctors_once();
     }
     pub fn as_i32<T: AsI32>(t: T) -> i32 {
         t.as_i32()
@@ -4004,6 +776,30 @@ mod _rt {
             self as i32
         }
     }
+    pub fn as_i64<T: AsI64>(t: T) -> i64 {
+        t.as_i64()
+    }
+    pub trait AsI64 {
+        fn as_i64(self) -> i64;
+    }
+    impl<'a, T: Copy + AsI64> AsI64 for &'a T {
+        fn as_i64(self) -> i64 {
+            (*self).as_i64()
+        }
+    }
+    impl AsI64 for i64 {
+        #[inline]
+        fn as_i64(self) -> i64 {
+            self as i64
+        }
+    }
+    impl AsI64 for u64 {
+        #[inline]
+        fn as_i64(self) -> i64 {
+            self as i64
+        }
+    }
+    pub use alloc_crate::alloc;
     extern crate alloc as alloc_crate;
 }
 /// Generates `#[unsafe(no_mangle)]` functions to export the specified type as
@@ -4025,343 +821,322 @@ mod _rt {
 #[allow(unused_macros)]
 #[doc(hidden)]
 #[macro_export]
-macro_rules! __export_sink_plugin_impl {
+macro_rules! __export_sink_impl {
     ($ty:ident) => {
         self::export!($ty with_types_in self);
     };
     ($ty:ident with_types_in $($path_to_types_root:tt)*) => {
         $($path_to_types_root)*::
-        exports::wasink::plugin::about::__export_wasink_plugin_about_0_1_0_cabi!($ty
-        with_types_in $($path_to_types_root)*:: exports::wasink::plugin::about);
-        $($path_to_types_root)*::
         exports::wasink::plugin::sink::__export_wasink_plugin_sink_0_1_0_cabi!($ty
         with_types_in $($path_to_types_root)*:: exports::wasink::plugin::sink); const _ :
         () = { #[rustfmt::skip] #[cfg(target_arch = "wasm32")] #[unsafe (link_section =
-        "component-type:wit-bindgen:0.61.1:wasink:plugin@0.1.0:sink-plugin:imports and exports")]
+        "component-type:wit-bindgen:0.61.1:wasink:sdk:sink:imports and exports")]
         #[doc(hidden)] #[allow(clippy::octal_escapes)] pub static
-        __WIT_BINDGEN_COMPONENT_TYPE : [u8; 7840] = *
+        __WIT_BINDGEN_COMPONENT_TYPE : [u8; 7239] = *
         b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\x9e<\x01A\x02\x01A*\x01\
-B\x08\x01m\x04\x05debug\x04info\x04warn\x05error\x04\0\x05level\x03\0\0\x01q\x04\
-\x04text\x01s\0\x06signed\x01x\0\x08unsigned\x01w\0\x07boolean\x01\x7f\0\x04\0\x05\
-value\x03\0\x02\x01o\x02s\x03\x01p\x04\x01@\x03\x05level\x01\x07messages\x06fiel\
-ds\x05\x01\0\x04\0\x05write\x01\x06\x03\0\x17wasink:plugin/log@0.1.0\x05\0\x01B\x03\
-\x01ks\x01@\x01\x04names\0\0\x04\0\x03get\x01\x01\x03\0\x1bwasink:plugin/secrets\
-@0.1.0\x05\x01\x01B\x1c\x01x\x04\0\x09timestamp\x03\0\0\x01m\x04\x08metering\x05\
-usage\x07control\x06events\x04\0\x06stream\x03\0\x02\x01q\x07\x10vm-compute-star\
-t\0\0\x0fvm-compute-stop\0\0\x10vm-storage-start\0\0\x0fvm-storage-stop\0\0\x12s\
-nap-storage-start\0\0\x11snap-storage-stop\0\0\x05other\x01s\0\x04\0\x04kind\x03\
-\0\x04\x01q\x0a\x04boot\0\0\x07restart\0\0\x05clone\0\0\x07restore\0\0\x0ehibern\
-ate-wake\0\0\x09stop-user\0\0\x0astop-crash\0\0\x05vm-rm\0\0\x07snap-rm\0\0\x05o\
-ther\x01s\0\x04\0\x06reason\x03\0\x06\x01r\x03\x03cpuw\x09mem-bytesw\x0dstorage-\
-bytesw\x04\0\x05shape\x03\0\x08\x01ks\x01k\x07\x01r\x08\x04kind\x05\x05vm-id\x0a\
-\x0bsnapshot-id\x0a\x12source-snapshot-id\x0a\x06reason\x0b\x0ahypervisor\x0a\x05\
-shape\x09\x0aemitted-at\x01\x04\0\x05entry\x03\0\x0c\x01m\x02\x02ok\x05error\x04\
-\0\x06status\x03\0\x0e\x01r\x0d\x03rids\x06tenants\x03srcs\x05stacks\x0bduration\
--msw\x06status\x0f\x08bytes-inw\x09bytes-outw\x09mem-bytesw\x04fuelw\x10admissio\
-n-denied\x0a\x08billable\x7f\x0aemitted-at\x01\x04\0\x0busage-event\x03\0\x10\x01\
-kx\x01r\x0a\x08event-ids\x0aevent-types\x09tenant-id\x0a\x08stack-id\x0a\x07vers\
-ion\x12\x0cbase-version\x12\x0cartifact-ref\x0a\x08checksum\x0a\x0fcontrol-versi\
-onw\x0acreated-at\x0a\x04\0\x0dcontrol-event\x03\0\x13\x01k\x01\x01p}\x01k\x16\x01\
-o\x02ss\x01p\x18\x01r\x09\x02ids\x06sources\x04types\x07subject\x0a\x04time\x15\x11\
-data-content-type\x0a\x0bdata-schema\x0a\x04data\x17\x0aextensions\x19\x04\0\x0b\
-cloud-event\x03\0\x1a\x03\0\x1bwasink:plugin/records@0.1.0\x05\x02\x01B\x04\x04\0\
-\x05error\x03\x01\x01h\0\x01@\x01\x04self\x01\0s\x04\0\x1d[method]error.to-debug\
--string\x01\x02\x03\0\x14wasi:io/error@0.2.12\x05\x03\x01B\x0a\x04\0\x08pollable\
-\x03\x01\x01h\0\x01@\x01\x04self\x01\0\x7f\x04\0\x16[method]pollable.ready\x01\x02\
-\x01@\x01\x04self\x01\x01\0\x04\0\x16[method]pollable.block\x01\x03\x01p\x01\x01\
-py\x01@\x01\x02in\x04\0\x05\x04\0\x04poll\x01\x06\x03\0\x13wasi:io/poll@0.2.12\x05\
-\x04\x02\x03\0\x03\x05error\x02\x03\0\x04\x08pollable\x01B(\x02\x03\x02\x01\x05\x04\
-\0\x05error\x03\0\0\x02\x03\x02\x01\x06\x04\0\x08pollable\x03\0\x02\x01i\x01\x01\
-q\x02\x15last-operation-failed\x01\x04\0\x06closed\0\0\x04\0\x0cstream-error\x03\
-\0\x05\x04\0\x0cinput-stream\x03\x01\x04\0\x0doutput-stream\x03\x01\x01h\x07\x01\
-p}\x01j\x01\x0a\x01\x06\x01@\x02\x04self\x09\x03lenw\0\x0b\x04\0\x19[method]inpu\
-t-stream.read\x01\x0c\x04\0\"[method]input-stream.blocking-read\x01\x0c\x01j\x01\
-w\x01\x06\x01@\x02\x04self\x09\x03lenw\0\x0d\x04\0\x19[method]input-stream.skip\x01\
-\x0e\x04\0\"[method]input-stream.blocking-skip\x01\x0e\x01i\x03\x01@\x01\x04self\
-\x09\0\x0f\x04\0\x1e[method]input-stream.subscribe\x01\x10\x01h\x08\x01@\x01\x04\
-self\x11\0\x0d\x04\0![method]output-stream.check-write\x01\x12\x01j\0\x01\x06\x01\
-@\x02\x04self\x11\x08contents\x0a\0\x13\x04\0\x1b[method]output-stream.write\x01\
-\x14\x04\0.[method]output-stream.blocking-write-and-flush\x01\x14\x01@\x01\x04se\
-lf\x11\0\x13\x04\0\x1b[method]output-stream.flush\x01\x15\x04\0$[method]output-s\
-tream.blocking-flush\x01\x15\x01@\x01\x04self\x11\0\x0f\x04\0\x1f[method]output-\
-stream.subscribe\x01\x16\x01@\x02\x04self\x11\x03lenw\0\x13\x04\0\"[method]outpu\
-t-stream.write-zeroes\x01\x17\x04\05[method]output-stream.blocking-write-zeroes-\
-and-flush\x01\x17\x01@\x03\x04self\x11\x03src\x09\x03lenw\0\x0d\x04\0\x1c[method\
-]output-stream.splice\x01\x18\x04\0%[method]output-stream.blocking-splice\x01\x18\
-\x03\0\x16wasi:io/streams@0.2.12\x05\x07\x01B\x05\x01r\x02\x07secondsw\x0bnanose\
-condsy\x04\0\x08datetime\x03\0\0\x01@\0\0\x01\x04\0\x03now\x01\x02\x04\0\x0areso\
-lution\x01\x02\x03\0\x1dwasi:clocks/wall-clock@0.2.12\x05\x08\x02\x03\0\x05\x0ci\
-nput-stream\x02\x03\0\x05\x0doutput-stream\x02\x03\0\x05\x05error\x02\x03\0\x06\x08\
-datetime\x01Br\x02\x03\x02\x01\x09\x04\0\x0cinput-stream\x03\0\0\x02\x03\x02\x01\
-\x0a\x04\0\x0doutput-stream\x03\0\x02\x02\x03\x02\x01\x0b\x04\0\x05error\x03\0\x04\
-\x02\x03\x02\x01\x0c\x04\0\x08datetime\x03\0\x06\x01w\x04\0\x08filesize\x03\0\x08\
-\x01m\x08\x07unknown\x0cblock-device\x10character-device\x09directory\x04fifo\x0d\
-symbolic-link\x0cregular-file\x06socket\x04\0\x0fdescriptor-type\x03\0\x0a\x01n\x06\
-\x04read\x05write\x13file-integrity-sync\x13data-integrity-sync\x14requested-wri\
-te-sync\x10mutate-directory\x04\0\x10descriptor-flags\x03\0\x0c\x01n\x01\x0esyml\
-ink-follow\x04\0\x0apath-flags\x03\0\x0e\x01n\x04\x06create\x09directory\x09excl\
-usive\x08truncate\x04\0\x0aopen-flags\x03\0\x10\x01w\x04\0\x0alink-count\x03\0\x12\
-\x01k\x07\x01r\x06\x04type\x0b\x0alink-count\x13\x04size\x09\x15data-access-time\
-stamp\x14\x1bdata-modification-timestamp\x14\x17status-change-timestamp\x14\x04\0\
-\x0fdescriptor-stat\x03\0\x15\x01q\x03\x09no-change\0\0\x03now\0\0\x09timestamp\x01\
-\x07\0\x04\0\x0dnew-timestamp\x03\0\x17\x01r\x02\x04type\x0b\x04names\x04\0\x0fd\
-irectory-entry\x03\0\x19\x01m%\x06access\x0bwould-block\x07already\x0ebad-descri\
-ptor\x04busy\x08deadlock\x05quota\x05exist\x0efile-too-large\x15illegal-byte-seq\
-uence\x0bin-progress\x0binterrupted\x07invalid\x02io\x0cis-directory\x04loop\x0e\
-too-many-links\x0cmessage-size\x0dname-too-long\x09no-device\x08no-entry\x07no-l\
-ock\x13insufficient-memory\x12insufficient-space\x0dnot-directory\x09not-empty\x0f\
-not-recoverable\x0bunsupported\x06no-tty\x0eno-such-device\x08overflow\x0dnot-pe\
-rmitted\x04pipe\x09read-only\x0cinvalid-seek\x0etext-file-busy\x0ccross-device\x04\
-\0\x0aerror-code\x03\0\x1b\x01m\x06\x06normal\x0asequential\x06random\x09will-ne\
-ed\x09dont-need\x08no-reuse\x04\0\x06advice\x03\0\x1d\x01r\x02\x05lowerw\x05uppe\
-rw\x04\0\x13metadata-hash-value\x03\0\x1f\x04\0\x0adescriptor\x03\x01\x04\0\x16d\
-irectory-entry-stream\x03\x01\x01h!\x01i\x01\x01j\x01$\x01\x1c\x01@\x02\x04self#\
-\x06offset\x09\0%\x04\0\"[method]descriptor.read-via-stream\x01&\x01i\x03\x01j\x01\
-'\x01\x1c\x01@\x02\x04self#\x06offset\x09\0(\x04\0#[method]descriptor.write-via-\
-stream\x01)\x01@\x01\x04self#\0(\x04\0$[method]descriptor.append-via-stream\x01*\
-\x01j\0\x01\x1c\x01@\x04\x04self#\x06offset\x09\x06length\x09\x06advice\x1e\0+\x04\
-\0\x19[method]descriptor.advise\x01,\x01@\x01\x04self#\0+\x04\0\x1c[method]descr\
-iptor.sync-data\x01-\x01j\x01\x0d\x01\x1c\x01@\x01\x04self#\0.\x04\0\x1c[method]\
-descriptor.get-flags\x01/\x01j\x01\x0b\x01\x1c\x01@\x01\x04self#\00\x04\0\x1b[me\
-thod]descriptor.get-type\x011\x01@\x02\x04self#\x04size\x09\0+\x04\0\x1b[method]\
-descriptor.set-size\x012\x01@\x03\x04self#\x15data-access-timestamp\x18\x1bdata-\
-modification-timestamp\x18\0+\x04\0\x1c[method]descriptor.set-times\x013\x01p}\x01\
-o\x024\x7f\x01j\x015\x01\x1c\x01@\x03\x04self#\x06length\x09\x06offset\x09\06\x04\
-\0\x17[method]descriptor.read\x017\x01j\x01\x09\x01\x1c\x01@\x03\x04self#\x06buf\
-fer4\x06offset\x09\08\x04\0\x18[method]descriptor.write\x019\x01i\"\x01j\x01:\x01\
-\x1c\x01@\x01\x04self#\0;\x04\0![method]descriptor.read-directory\x01<\x04\0\x17\
-[method]descriptor.sync\x01-\x01@\x02\x04self#\x04paths\0+\x04\0&[method]descrip\
-tor.create-directory-at\x01=\x01j\x01\x16\x01\x1c\x01@\x01\x04self#\0>\x04\0\x17\
-[method]descriptor.stat\x01?\x01@\x03\x04self#\x0apath-flags\x0f\x04paths\0>\x04\
-\0\x1a[method]descriptor.stat-at\x01@\x01@\x05\x04self#\x0apath-flags\x0f\x04pat\
-hs\x15data-access-timestamp\x18\x1bdata-modification-timestamp\x18\0+\x04\0\x1f[\
-method]descriptor.set-times-at\x01A\x01@\x05\x04self#\x0eold-path-flags\x0f\x08o\
-ld-paths\x0enew-descriptor#\x08new-paths\0+\x04\0\x1a[method]descriptor.link-at\x01\
-B\x01i!\x01j\x01\xc3\0\x01\x1c\x01@\x05\x04self#\x0apath-flags\x0f\x04paths\x0ao\
-pen-flags\x11\x05flags\x0d\0\xc4\0\x04\0\x1a[method]descriptor.open-at\x01E\x01j\
-\x01s\x01\x1c\x01@\x02\x04self#\x04paths\0\xc6\0\x04\0\x1e[method]descriptor.rea\
-dlink-at\x01G\x04\0&[method]descriptor.remove-directory-at\x01=\x01@\x04\x04self\
-#\x08old-paths\x0enew-descriptor#\x08new-paths\0+\x04\0\x1c[method]descriptor.re\
-name-at\x01H\x01@\x03\x04self#\x08old-paths\x08new-paths\0+\x04\0\x1d[method]des\
-criptor.symlink-at\x01I\x04\0![method]descriptor.unlink-file-at\x01=\x01@\x02\x04\
-self#\x05other#\0\x7f\x04\0![method]descriptor.is-same-object\x01J\x01j\x01\x20\x01\
-\x1c\x01@\x01\x04self#\0\xcb\0\x04\0\x20[method]descriptor.metadata-hash\x01L\x01\
-@\x03\x04self#\x0apath-flags\x0f\x04paths\0\xcb\0\x04\0#[method]descriptor.metad\
-ata-hash-at\x01M\x01h\"\x01k\x1a\x01j\x01\xcf\0\x01\x1c\x01@\x01\x04self\xce\0\0\
-\xd0\0\x04\03[method]directory-entry-stream.read-directory-entry\x01Q\x01h\x05\x01\
-k\x1c\x01@\x01\x03err\xd2\0\0\xd3\0\x04\0\x15filesystem-error-code\x01T\x03\0\x1c\
-wasi:filesystem/types@0.2.12\x05\x0d\x02\x03\0\x02\x06stream\x02\x03\0\x02\x05en\
-try\x02\x03\0\x02\x0busage-event\x02\x03\0\x02\x0dcontrol-event\x02\x03\0\x02\x0b\
-cloud-event\x02\x03\0\x02\x09timestamp\x02\x03\0\x05\x0cstream-error\x02\x03\0\x07\
-\x0adescriptor\x02\x03\0\x07\x0aerror-code\x01BJ\x02\x03\x02\x01\x0e\x04\0\x06st\
-ream\x03\0\0\x02\x03\x02\x01\x0f\x04\0\x05entry\x03\0\x02\x02\x03\x02\x01\x10\x04\
-\0\x0busage-event\x03\0\x04\x02\x03\x02\x01\x11\x04\0\x0dcontrol-event\x03\0\x06\
-\x02\x03\x02\x01\x12\x04\0\x0bcloud-event\x03\0\x08\x02\x03\x02\x01\x13\x04\0\x09\
-timestamp\x03\0\x0a\x02\x03\x02\x01\x0a\x04\0\x0doutput-stream\x03\0\x0c\x02\x03\
-\x02\x01\x14\x04\0\x0cstream-error\x03\0\x0e\x02\x03\x02\x01\x15\x04\0\x0adescri\
-ptor\x03\0\x10\x02\x03\x02\x01\x16\x04\0\x0aerror-code\x03\0\x12\x01m\x04\x05jso\
-nl\x0ajson-array\x11cloudevents-batch\x11cloudevents-jsonl\x04\0\x08encoding\x03\
-\0\x14\x01ps\x01py\x01r\x02\x06values\x16\x05codes\x17\x04\0\x11dictionary-colum\
-n\x03\0\x18\x01p}\x01pw\x01p\x0b\x01r\x0c\x06tenant\x19\x03src\x19\x05stack\x19\x02\
-ok\x1a\x08billable\x1a\x06denied\x1a\x0bduration-ms\x1b\x08bytes-in\x1b\x09bytes\
--out\x1b\x09mem-bytes\x1b\x04fuel\x1b\x0aemitted-at\x1c\x04\0\x0dusage-columns\x03\
-\0\x1d\x01r\x01\x06actual\x01\x04\0\x0cwrong-stream\x03\0\x1f\x01r\x02\x07writte\
-nw\x04code\x13\x04\0\x0cappend-error\x03\0!\x04\0\x05batch\x03\x01\x01h#\x01@\x01\
-\x04self$\0\x01\x04\0\x10[method]batch.of\x01%\x01@\x01\x04self$\0y\x04\0\x11[me\
-thod]batch.len\x01&\x01@\x01\x04self$\0w\x04\0\x16[method]batch.position\x01'\x01\
-@\x01\x04self$\0\x16\x04\0\x11[method]batch.ids\x01(\x01@\x02\x04self$\x08encodi\
-ng\x15\0\x1a\x04\0\x14[method]batch.encode\x01)\x01h\x0d\x01j\x01w\x01\x0f\x01@\x03\
-\x04self$\x08encoding\x15\x02to*\0+\x04\0\x16[method]batch.write-to\x01,\x01h\x11\
-\x01j\x01w\x01\"\x01@\x04\x04self$\x08encoding\x15\x04skipw\x02to-\0.\x04\0\x17[\
-method]batch.append-to\x01/\x01p\x03\x01j\x010\x01\x20\x01@\x01\x04self$\01\x04\0\
-\x15[method]batch.entries\x012\x01p\x05\x01j\x013\x01\x20\x01@\x01\x04self$\04\x04\
-\0\x13[method]batch.usage\x015\x01j\x01\x1e\x01\x20\x01@\x01\x04self$\06\x04\0\x1b\
-[method]batch.usage-columns\x017\x01p\x07\x01j\x018\x01\x20\x01@\x01\x04self$\09\
-\x04\0\x15[method]batch.control\x01:\x01p\x09\x01j\x01;\x01\x20\x01@\x01\x04self\
-$\0<\x04\0\x14[method]batch.events\x01=\x03\0\x1bwasink:plugin/batches@0.1.0\x05\
-\x17\x01B\x07\x01r\x04\x04names\x07node-ids\x05epochs\x08settingss\x04\0\x07cont\
-ext\x03\0\0\x01kw\x01r\x02\x05after\x02\x06reasons\x04\0\x05again\x03\0\x03\x01q\
-\x04\x05retry\x01\x04\0\x08in-doubt\x01\x04\0\x08rejected\x01s\0\x06broken\x01s\0\
-\x04\0\x07failure\x03\0\x05\x03\0\x1dwasink:plugin/lifecycle@0.1.0\x05\x18\x01B\x10\
-\x02\x03\x02\x01\x0e\x04\0\x06stream\x03\0\0\x01m\x02\x08on-write\x08on-flush\x04\
-\0\x0cacknowledges\x03\0\x02\x01q\x07\x09directory\0\0\x04http\x01s\0\x03tcp\x01\
-s\0\x06secret\x01s\0\x0benvironment\x01s\0\x06stderr\0\0\x03log\0\0\x04\0\x04nee\
-d\x03\0\x04\x01r\x03\x04need\x05\x08required\x7f\x06reasons\x04\0\x03ask\x03\0\x06\
-\x01p\x01\x01ks\x01kw\x01p\x07\x01r\x08\x07versions\x07summarys\x07streams\x08\x0f\
-settings-schema\x09\x0cacknowledges\x03\x0cdedup-window\x0a\x11acceptance-window\
-\x0a\x04asks\x0b\x04\0\x0bdescription\x03\0\x0c\x01@\0\0\x0d\x04\0\x08describe\x01\
-\x0e\x04\0\x19wasink:plugin/about@0.1.0\x05\x19\x02\x03\0\x09\x07context\x02\x03\
-\0\x09\x07failure\x02\x03\0\x08\x05batch\x01B\x18\x02\x03\x02\x01\x1a\x04\0\x07c\
-ontext\x03\0\0\x02\x03\x02\x01\x1b\x04\0\x07failure\x03\0\x02\x02\x03\x02\x01\x1c\
-\x04\0\x05batch\x03\0\x04\x01kw\x01q\x05\x09duplicate\0\0\x05retry\x01\x06\0\x08\
-in-doubt\x01\x06\0\x08rejected\x01s\0\x07expired\0\0\x04\0\x07outcome\x03\0\x07\x01\
-r\x02\x05indexy\x07outcome\x08\x04\0\x09exception\x03\0\x09\x01j\0\x01s\x01@\x01\
-\x07context\x01\0\x0b\x04\0\x04open\x01\x0c\x01h\x05\x01p\x0a\x01j\x01\x0e\x01\x03\
-\x01@\x01\x05batch\x0d\0\x0f\x04\0\x05write\x01\x10\x01j\0\x01\x03\x01@\0\0\x11\x04\
-\0\x05flush\x01\x12\x01@\0\0\x0b\x04\0\x05close\x01\x13\x04\0\x18wasink:plugin/s\
-ink@0.1.0\x05\x1d\x04\0\x1fwasink:plugin/sink-plugin@0.1.0\x04\0\x0b\x11\x01\0\x0b\
-sink-plugin\x03\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0dwit-component\x07\
-0.258.3\x10wit-bindgen-rust\x060.61.1";
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xcc7\x01A\x02\x01A$\x01\
+B\x07\x01r\x04\x04names\x07node-ids\x05epochs\x08settingss\x04\0\x07context\x03\0\
+\0\x01kw\x01r\x02\x05after\x02\x06reasons\x04\0\x05again\x03\0\x03\x01q\x04\x05r\
+etry\x01\x04\0\x08in-doubt\x01\x04\0\x08rejected\x01s\0\x06broken\x01s\0\x04\0\x07\
+failure\x03\0\x05\x03\0\x1dwasink:plugin/lifecycle@0.1.0\x05\0\x01B\x1c\x01x\x04\
+\0\x09timestamp\x03\0\0\x01m\x04\x08metering\x05usage\x07control\x06events\x04\0\
+\x06stream\x03\0\x02\x01q\x07\x10vm-compute-start\0\0\x0fvm-compute-stop\0\0\x10\
+vm-storage-start\0\0\x0fvm-storage-stop\0\0\x12snap-storage-start\0\0\x11snap-st\
+orage-stop\0\0\x05other\x01s\0\x04\0\x04kind\x03\0\x04\x01q\x0a\x04boot\0\0\x07r\
+estart\0\0\x05clone\0\0\x07restore\0\0\x0ehibernate-wake\0\0\x09stop-user\0\0\x0a\
+stop-crash\0\0\x05vm-rm\0\0\x07snap-rm\0\0\x05other\x01s\0\x04\0\x06reason\x03\0\
+\x06\x01r\x03\x03cpuw\x09mem-bytesw\x0dstorage-bytesw\x04\0\x05shape\x03\0\x08\x01\
+ks\x01k\x07\x01r\x08\x04kind\x05\x05vm-id\x0a\x0bsnapshot-id\x0a\x12source-snaps\
+hot-id\x0a\x06reason\x0b\x0ahypervisor\x0a\x05shape\x09\x0aemitted-at\x01\x04\0\x05\
+entry\x03\0\x0c\x01m\x02\x02ok\x05error\x04\0\x06status\x03\0\x0e\x01r\x0d\x03ri\
+ds\x06tenants\x03srcs\x05stacks\x0bduration-msw\x06status\x0f\x08bytes-inw\x09by\
+tes-outw\x09mem-bytesw\x04fuelw\x10admission-denied\x0a\x08billable\x7f\x0aemitt\
+ed-at\x01\x04\0\x0busage-event\x03\0\x10\x01kx\x01r\x0a\x08event-ids\x0aevent-ty\
+pes\x09tenant-id\x0a\x08stack-id\x0a\x07version\x12\x0cbase-version\x12\x0cartif\
+act-ref\x0a\x08checksum\x0a\x0fcontrol-versionw\x0acreated-at\x0a\x04\0\x0dcontr\
+ol-event\x03\0\x13\x01k\x01\x01p}\x01k\x16\x01o\x02ss\x01p\x18\x01r\x09\x02ids\x06\
+sources\x04types\x07subject\x0a\x04time\x15\x11data-content-type\x0a\x0bdata-sch\
+ema\x0a\x04data\x17\x0aextensions\x19\x04\0\x0bcloud-event\x03\0\x1a\x03\0\x1bwa\
+sink:plugin/records@0.1.0\x05\x01\x01B\x04\x04\0\x05error\x03\x01\x01h\0\x01@\x01\
+\x04self\x01\0s\x04\0\x1d[method]error.to-debug-string\x01\x02\x03\0\x14wasi:io/\
+error@0.2.12\x05\x02\x01B\x0a\x04\0\x08pollable\x03\x01\x01h\0\x01@\x01\x04self\x01\
+\0\x7f\x04\0\x16[method]pollable.ready\x01\x02\x01@\x01\x04self\x01\x01\0\x04\0\x16\
+[method]pollable.block\x01\x03\x01p\x01\x01py\x01@\x01\x02in\x04\0\x05\x04\0\x04\
+poll\x01\x06\x03\0\x13wasi:io/poll@0.2.12\x05\x03\x02\x03\0\x02\x05error\x02\x03\
+\0\x03\x08pollable\x01B(\x02\x03\x02\x01\x04\x04\0\x05error\x03\0\0\x02\x03\x02\x01\
+\x05\x04\0\x08pollable\x03\0\x02\x01i\x01\x01q\x02\x15last-operation-failed\x01\x04\
+\0\x06closed\0\0\x04\0\x0cstream-error\x03\0\x05\x04\0\x0cinput-stream\x03\x01\x04\
+\0\x0doutput-stream\x03\x01\x01h\x07\x01p}\x01j\x01\x0a\x01\x06\x01@\x02\x04self\
+\x09\x03lenw\0\x0b\x04\0\x19[method]input-stream.read\x01\x0c\x04\0\"[method]inp\
+ut-stream.blocking-read\x01\x0c\x01j\x01w\x01\x06\x01@\x02\x04self\x09\x03lenw\0\
+\x0d\x04\0\x19[method]input-stream.skip\x01\x0e\x04\0\"[method]input-stream.bloc\
+king-skip\x01\x0e\x01i\x03\x01@\x01\x04self\x09\0\x0f\x04\0\x1e[method]input-str\
+eam.subscribe\x01\x10\x01h\x08\x01@\x01\x04self\x11\0\x0d\x04\0![method]output-s\
+tream.check-write\x01\x12\x01j\0\x01\x06\x01@\x02\x04self\x11\x08contents\x0a\0\x13\
+\x04\0\x1b[method]output-stream.write\x01\x14\x04\0.[method]output-stream.blocki\
+ng-write-and-flush\x01\x14\x01@\x01\x04self\x11\0\x13\x04\0\x1b[method]output-st\
+ream.flush\x01\x15\x04\0$[method]output-stream.blocking-flush\x01\x15\x01@\x01\x04\
+self\x11\0\x0f\x04\0\x1f[method]output-stream.subscribe\x01\x16\x01@\x02\x04self\
+\x11\x03lenw\0\x13\x04\0\"[method]output-stream.write-zeroes\x01\x17\x04\05[meth\
+od]output-stream.blocking-write-zeroes-and-flush\x01\x17\x01@\x03\x04self\x11\x03\
+src\x09\x03lenw\0\x0d\x04\0\x1c[method]output-stream.splice\x01\x18\x04\0%[metho\
+d]output-stream.blocking-splice\x01\x18\x03\0\x16wasi:io/streams@0.2.12\x05\x06\x01\
+B\x05\x01r\x02\x07secondsw\x0bnanosecondsy\x04\0\x08datetime\x03\0\0\x01@\0\0\x01\
+\x04\0\x03now\x01\x02\x04\0\x0aresolution\x01\x02\x03\0\x1dwasi:clocks/wall-cloc\
+k@0.2.12\x05\x07\x02\x03\0\x04\x0cinput-stream\x02\x03\0\x04\x0doutput-stream\x02\
+\x03\0\x04\x05error\x02\x03\0\x05\x08datetime\x01Br\x02\x03\x02\x01\x08\x04\0\x0c\
+input-stream\x03\0\0\x02\x03\x02\x01\x09\x04\0\x0doutput-stream\x03\0\x02\x02\x03\
+\x02\x01\x0a\x04\0\x05error\x03\0\x04\x02\x03\x02\x01\x0b\x04\0\x08datetime\x03\0\
+\x06\x01w\x04\0\x08filesize\x03\0\x08\x01m\x08\x07unknown\x0cblock-device\x10cha\
+racter-device\x09directory\x04fifo\x0dsymbolic-link\x0cregular-file\x06socket\x04\
+\0\x0fdescriptor-type\x03\0\x0a\x01n\x06\x04read\x05write\x13file-integrity-sync\
+\x13data-integrity-sync\x14requested-write-sync\x10mutate-directory\x04\0\x10des\
+criptor-flags\x03\0\x0c\x01n\x01\x0esymlink-follow\x04\0\x0apath-flags\x03\0\x0e\
+\x01n\x04\x06create\x09directory\x09exclusive\x08truncate\x04\0\x0aopen-flags\x03\
+\0\x10\x01w\x04\0\x0alink-count\x03\0\x12\x01k\x07\x01r\x06\x04type\x0b\x0alink-\
+count\x13\x04size\x09\x15data-access-timestamp\x14\x1bdata-modification-timestam\
+p\x14\x17status-change-timestamp\x14\x04\0\x0fdescriptor-stat\x03\0\x15\x01q\x03\
+\x09no-change\0\0\x03now\0\0\x09timestamp\x01\x07\0\x04\0\x0dnew-timestamp\x03\0\
+\x17\x01r\x02\x04type\x0b\x04names\x04\0\x0fdirectory-entry\x03\0\x19\x01m%\x06a\
+ccess\x0bwould-block\x07already\x0ebad-descriptor\x04busy\x08deadlock\x05quota\x05\
+exist\x0efile-too-large\x15illegal-byte-sequence\x0bin-progress\x0binterrupted\x07\
+invalid\x02io\x0cis-directory\x04loop\x0etoo-many-links\x0cmessage-size\x0dname-\
+too-long\x09no-device\x08no-entry\x07no-lock\x13insufficient-memory\x12insuffici\
+ent-space\x0dnot-directory\x09not-empty\x0fnot-recoverable\x0bunsupported\x06no-\
+tty\x0eno-such-device\x08overflow\x0dnot-permitted\x04pipe\x09read-only\x0cinval\
+id-seek\x0etext-file-busy\x0ccross-device\x04\0\x0aerror-code\x03\0\x1b\x01m\x06\
+\x06normal\x0asequential\x06random\x09will-need\x09dont-need\x08no-reuse\x04\0\x06\
+advice\x03\0\x1d\x01r\x02\x05lowerw\x05upperw\x04\0\x13metadata-hash-value\x03\0\
+\x1f\x04\0\x0adescriptor\x03\x01\x04\0\x16directory-entry-stream\x03\x01\x01h!\x01\
+i\x01\x01j\x01$\x01\x1c\x01@\x02\x04self#\x06offset\x09\0%\x04\0\"[method]descri\
+ptor.read-via-stream\x01&\x01i\x03\x01j\x01'\x01\x1c\x01@\x02\x04self#\x06offset\
+\x09\0(\x04\0#[method]descriptor.write-via-stream\x01)\x01@\x01\x04self#\0(\x04\0\
+$[method]descriptor.append-via-stream\x01*\x01j\0\x01\x1c\x01@\x04\x04self#\x06o\
+ffset\x09\x06length\x09\x06advice\x1e\0+\x04\0\x19[method]descriptor.advise\x01,\
+\x01@\x01\x04self#\0+\x04\0\x1c[method]descriptor.sync-data\x01-\x01j\x01\x0d\x01\
+\x1c\x01@\x01\x04self#\0.\x04\0\x1c[method]descriptor.get-flags\x01/\x01j\x01\x0b\
+\x01\x1c\x01@\x01\x04self#\00\x04\0\x1b[method]descriptor.get-type\x011\x01@\x02\
+\x04self#\x04size\x09\0+\x04\0\x1b[method]descriptor.set-size\x012\x01@\x03\x04s\
+elf#\x15data-access-timestamp\x18\x1bdata-modification-timestamp\x18\0+\x04\0\x1c\
+[method]descriptor.set-times\x013\x01p}\x01o\x024\x7f\x01j\x015\x01\x1c\x01@\x03\
+\x04self#\x06length\x09\x06offset\x09\06\x04\0\x17[method]descriptor.read\x017\x01\
+j\x01\x09\x01\x1c\x01@\x03\x04self#\x06buffer4\x06offset\x09\08\x04\0\x18[method\
+]descriptor.write\x019\x01i\"\x01j\x01:\x01\x1c\x01@\x01\x04self#\0;\x04\0![meth\
+od]descriptor.read-directory\x01<\x04\0\x17[method]descriptor.sync\x01-\x01@\x02\
+\x04self#\x04paths\0+\x04\0&[method]descriptor.create-directory-at\x01=\x01j\x01\
+\x16\x01\x1c\x01@\x01\x04self#\0>\x04\0\x17[method]descriptor.stat\x01?\x01@\x03\
+\x04self#\x0apath-flags\x0f\x04paths\0>\x04\0\x1a[method]descriptor.stat-at\x01@\
+\x01@\x05\x04self#\x0apath-flags\x0f\x04paths\x15data-access-timestamp\x18\x1bda\
+ta-modification-timestamp\x18\0+\x04\0\x1f[method]descriptor.set-times-at\x01A\x01\
+@\x05\x04self#\x0eold-path-flags\x0f\x08old-paths\x0enew-descriptor#\x08new-path\
+s\0+\x04\0\x1a[method]descriptor.link-at\x01B\x01i!\x01j\x01\xc3\0\x01\x1c\x01@\x05\
+\x04self#\x0apath-flags\x0f\x04paths\x0aopen-flags\x11\x05flags\x0d\0\xc4\0\x04\0\
+\x1a[method]descriptor.open-at\x01E\x01j\x01s\x01\x1c\x01@\x02\x04self#\x04paths\
+\0\xc6\0\x04\0\x1e[method]descriptor.readlink-at\x01G\x04\0&[method]descriptor.r\
+emove-directory-at\x01=\x01@\x04\x04self#\x08old-paths\x0enew-descriptor#\x08new\
+-paths\0+\x04\0\x1c[method]descriptor.rename-at\x01H\x01@\x03\x04self#\x08old-pa\
+ths\x08new-paths\0+\x04\0\x1d[method]descriptor.symlink-at\x01I\x04\0![method]de\
+scriptor.unlink-file-at\x01=\x01@\x02\x04self#\x05other#\0\x7f\x04\0![method]des\
+criptor.is-same-object\x01J\x01j\x01\x20\x01\x1c\x01@\x01\x04self#\0\xcb\0\x04\0\
+\x20[method]descriptor.metadata-hash\x01L\x01@\x03\x04self#\x0apath-flags\x0f\x04\
+paths\0\xcb\0\x04\0#[method]descriptor.metadata-hash-at\x01M\x01h\"\x01k\x1a\x01\
+j\x01\xcf\0\x01\x1c\x01@\x01\x04self\xce\0\0\xd0\0\x04\03[method]directory-entry\
+-stream.read-directory-entry\x01Q\x01h\x05\x01k\x1c\x01@\x01\x03err\xd2\0\0\xd3\0\
+\x04\0\x15filesystem-error-code\x01T\x03\0\x1cwasi:filesystem/types@0.2.12\x05\x0c\
+\x02\x03\0\x01\x06stream\x02\x03\0\x01\x05entry\x02\x03\0\x01\x0busage-event\x02\
+\x03\0\x01\x0dcontrol-event\x02\x03\0\x01\x0bcloud-event\x02\x03\0\x01\x09timest\
+amp\x02\x03\0\x04\x0cstream-error\x02\x03\0\x06\x0adescriptor\x02\x03\0\x06\x0ae\
+rror-code\x01BJ\x02\x03\x02\x01\x0d\x04\0\x06stream\x03\0\0\x02\x03\x02\x01\x0e\x04\
+\0\x05entry\x03\0\x02\x02\x03\x02\x01\x0f\x04\0\x0busage-event\x03\0\x04\x02\x03\
+\x02\x01\x10\x04\0\x0dcontrol-event\x03\0\x06\x02\x03\x02\x01\x11\x04\0\x0bcloud\
+-event\x03\0\x08\x02\x03\x02\x01\x12\x04\0\x09timestamp\x03\0\x0a\x02\x03\x02\x01\
+\x09\x04\0\x0doutput-stream\x03\0\x0c\x02\x03\x02\x01\x13\x04\0\x0cstream-error\x03\
+\0\x0e\x02\x03\x02\x01\x14\x04\0\x0adescriptor\x03\0\x10\x02\x03\x02\x01\x15\x04\
+\0\x0aerror-code\x03\0\x12\x01m\x04\x05jsonl\x0ajson-array\x11cloudevents-batch\x11\
+cloudevents-jsonl\x04\0\x08encoding\x03\0\x14\x01ps\x01py\x01r\x02\x06values\x16\
+\x05codes\x17\x04\0\x11dictionary-column\x03\0\x18\x01p}\x01pw\x01p\x0b\x01r\x0c\
+\x06tenant\x19\x03src\x19\x05stack\x19\x02ok\x1a\x08billable\x1a\x06denied\x1a\x0b\
+duration-ms\x1b\x08bytes-in\x1b\x09bytes-out\x1b\x09mem-bytes\x1b\x04fuel\x1b\x0a\
+emitted-at\x1c\x04\0\x0dusage-columns\x03\0\x1d\x01r\x01\x06actual\x01\x04\0\x0c\
+wrong-stream\x03\0\x1f\x01r\x02\x07writtenw\x04code\x13\x04\0\x0cappend-error\x03\
+\0!\x04\0\x05batch\x03\x01\x01h#\x01@\x01\x04self$\0\x01\x04\0\x10[method]batch.\
+of\x01%\x01@\x01\x04self$\0y\x04\0\x11[method]batch.len\x01&\x01@\x01\x04self$\0\
+w\x04\0\x16[method]batch.position\x01'\x01@\x01\x04self$\0\x16\x04\0\x11[method]\
+batch.ids\x01(\x01@\x02\x04self$\x08encoding\x15\0\x1a\x04\0\x14[method]batch.en\
+code\x01)\x01h\x0d\x01j\x01w\x01\x0f\x01@\x03\x04self$\x08encoding\x15\x02to*\0+\
+\x04\0\x16[method]batch.write-to\x01,\x01h\x11\x01j\x01w\x01\"\x01@\x04\x04self$\
+\x08encoding\x15\x04skipw\x02to-\0.\x04\0\x17[method]batch.append-to\x01/\x01p\x03\
+\x01j\x010\x01\x20\x01@\x01\x04self$\01\x04\0\x15[method]batch.entries\x012\x01p\
+\x05\x01j\x013\x01\x20\x01@\x01\x04self$\04\x04\0\x13[method]batch.usage\x015\x01\
+j\x01\x1e\x01\x20\x01@\x01\x04self$\06\x04\0\x1b[method]batch.usage-columns\x017\
+\x01p\x07\x01j\x018\x01\x20\x01@\x01\x04self$\09\x04\0\x15[method]batch.control\x01\
+:\x01p\x09\x01j\x01;\x01\x20\x01@\x01\x04self$\0<\x04\0\x14[method]batch.events\x01\
+=\x03\0\x1bwasink:plugin/batches@0.1.0\x05\x16\x02\x03\0\0\x07context\x02\x03\0\0\
+\x07failure\x02\x03\0\x07\x05batch\x01B\x18\x02\x03\x02\x01\x17\x04\0\x07context\
+\x03\0\0\x02\x03\x02\x01\x18\x04\0\x07failure\x03\0\x02\x02\x03\x02\x01\x19\x04\0\
+\x05batch\x03\0\x04\x01kw\x01q\x05\x09duplicate\0\0\x05retry\x01\x06\0\x08in-dou\
+bt\x01\x06\0\x08rejected\x01s\0\x07expired\0\0\x04\0\x07outcome\x03\0\x07\x01r\x02\
+\x05indexy\x07outcome\x08\x04\0\x09exception\x03\0\x09\x01j\0\x01s\x01@\x01\x07c\
+ontext\x01\0\x0b\x04\0\x04open\x01\x0c\x01h\x05\x01p\x0a\x01j\x01\x0e\x01\x03\x01\
+@\x01\x05batch\x0d\0\x0f\x04\0\x05write\x01\x10\x01j\0\x01\x03\x01@\0\0\x11\x04\0\
+\x05flush\x01\x12\x01@\0\0\x0b\x04\0\x05close\x01\x13\x04\0\x18wasink:plugin/sin\
+k@0.1.0\x05\x1a\x04\0\x0fwasink:sdk/sink\x04\0\x0b\x0a\x01\0\x04sink\x03\0\0\0G\x09\
+producers\x01\x0cprocessed-by\x02\x0dwit-component\x070.258.3\x10wit-bindgen-rus\
+t\x060.61.1";
         };
     };
 }
 #[doc(inline)]
-pub use __export_sink_plugin_impl as export;
+pub use __export_sink_impl as export;
 #[rustfmt::skip]
 #[cfg(target_arch = "wasm32")]
 #[unsafe(
-    link_section = "component-type:wit-bindgen:0.61.1:wasink:plugin@0.1.0:sink-plugin-with-all-of-its-exports-removed:encoded world"
+    link_section = "component-type:wit-bindgen:0.61.1:wasink:sdk:sink-with-all-of-its-exports-removed:encoded world"
 )]
 #[doc(hidden)]
 #[allow(clippy::octal_escapes)]
-pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 7229] = *b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\x9b7\x01A\x02\x01A#\x01\
-B\x08\x01m\x04\x05debug\x04info\x04warn\x05error\x04\0\x05level\x03\0\0\x01q\x04\
-\x04text\x01s\0\x06signed\x01x\0\x08unsigned\x01w\0\x07boolean\x01\x7f\0\x04\0\x05\
-value\x03\0\x02\x01o\x02s\x03\x01p\x04\x01@\x03\x05level\x01\x07messages\x06fiel\
-ds\x05\x01\0\x04\0\x05write\x01\x06\x03\0\x17wasink:plugin/log@0.1.0\x05\0\x01B\x03\
-\x01ks\x01@\x01\x04names\0\0\x04\0\x03get\x01\x01\x03\0\x1bwasink:plugin/secrets\
-@0.1.0\x05\x01\x01B\x1c\x01x\x04\0\x09timestamp\x03\0\0\x01m\x04\x08metering\x05\
-usage\x07control\x06events\x04\0\x06stream\x03\0\x02\x01q\x07\x10vm-compute-star\
-t\0\0\x0fvm-compute-stop\0\0\x10vm-storage-start\0\0\x0fvm-storage-stop\0\0\x12s\
-nap-storage-start\0\0\x11snap-storage-stop\0\0\x05other\x01s\0\x04\0\x04kind\x03\
-\0\x04\x01q\x0a\x04boot\0\0\x07restart\0\0\x05clone\0\0\x07restore\0\0\x0ehibern\
-ate-wake\0\0\x09stop-user\0\0\x0astop-crash\0\0\x05vm-rm\0\0\x07snap-rm\0\0\x05o\
-ther\x01s\0\x04\0\x06reason\x03\0\x06\x01r\x03\x03cpuw\x09mem-bytesw\x0dstorage-\
-bytesw\x04\0\x05shape\x03\0\x08\x01ks\x01k\x07\x01r\x08\x04kind\x05\x05vm-id\x0a\
-\x0bsnapshot-id\x0a\x12source-snapshot-id\x0a\x06reason\x0b\x0ahypervisor\x0a\x05\
-shape\x09\x0aemitted-at\x01\x04\0\x05entry\x03\0\x0c\x01m\x02\x02ok\x05error\x04\
-\0\x06status\x03\0\x0e\x01r\x0d\x03rids\x06tenants\x03srcs\x05stacks\x0bduration\
--msw\x06status\x0f\x08bytes-inw\x09bytes-outw\x09mem-bytesw\x04fuelw\x10admissio\
-n-denied\x0a\x08billable\x7f\x0aemitted-at\x01\x04\0\x0busage-event\x03\0\x10\x01\
-kx\x01r\x0a\x08event-ids\x0aevent-types\x09tenant-id\x0a\x08stack-id\x0a\x07vers\
-ion\x12\x0cbase-version\x12\x0cartifact-ref\x0a\x08checksum\x0a\x0fcontrol-versi\
-onw\x0acreated-at\x0a\x04\0\x0dcontrol-event\x03\0\x13\x01k\x01\x01p}\x01k\x16\x01\
-o\x02ss\x01p\x18\x01r\x09\x02ids\x06sources\x04types\x07subject\x0a\x04time\x15\x11\
-data-content-type\x0a\x0bdata-schema\x0a\x04data\x17\x0aextensions\x19\x04\0\x0b\
-cloud-event\x03\0\x1a\x03\0\x1bwasink:plugin/records@0.1.0\x05\x02\x01B\x04\x04\0\
-\x05error\x03\x01\x01h\0\x01@\x01\x04self\x01\0s\x04\0\x1d[method]error.to-debug\
--string\x01\x02\x03\0\x14wasi:io/error@0.2.12\x05\x03\x01B\x0a\x04\0\x08pollable\
-\x03\x01\x01h\0\x01@\x01\x04self\x01\0\x7f\x04\0\x16[method]pollable.ready\x01\x02\
-\x01@\x01\x04self\x01\x01\0\x04\0\x16[method]pollable.block\x01\x03\x01p\x01\x01\
-py\x01@\x01\x02in\x04\0\x05\x04\0\x04poll\x01\x06\x03\0\x13wasi:io/poll@0.2.12\x05\
-\x04\x02\x03\0\x03\x05error\x02\x03\0\x04\x08pollable\x01B(\x02\x03\x02\x01\x05\x04\
-\0\x05error\x03\0\0\x02\x03\x02\x01\x06\x04\0\x08pollable\x03\0\x02\x01i\x01\x01\
-q\x02\x15last-operation-failed\x01\x04\0\x06closed\0\0\x04\0\x0cstream-error\x03\
-\0\x05\x04\0\x0cinput-stream\x03\x01\x04\0\x0doutput-stream\x03\x01\x01h\x07\x01\
-p}\x01j\x01\x0a\x01\x06\x01@\x02\x04self\x09\x03lenw\0\x0b\x04\0\x19[method]inpu\
-t-stream.read\x01\x0c\x04\0\"[method]input-stream.blocking-read\x01\x0c\x01j\x01\
-w\x01\x06\x01@\x02\x04self\x09\x03lenw\0\x0d\x04\0\x19[method]input-stream.skip\x01\
-\x0e\x04\0\"[method]input-stream.blocking-skip\x01\x0e\x01i\x03\x01@\x01\x04self\
-\x09\0\x0f\x04\0\x1e[method]input-stream.subscribe\x01\x10\x01h\x08\x01@\x01\x04\
-self\x11\0\x0d\x04\0![method]output-stream.check-write\x01\x12\x01j\0\x01\x06\x01\
-@\x02\x04self\x11\x08contents\x0a\0\x13\x04\0\x1b[method]output-stream.write\x01\
-\x14\x04\0.[method]output-stream.blocking-write-and-flush\x01\x14\x01@\x01\x04se\
-lf\x11\0\x13\x04\0\x1b[method]output-stream.flush\x01\x15\x04\0$[method]output-s\
-tream.blocking-flush\x01\x15\x01@\x01\x04self\x11\0\x0f\x04\0\x1f[method]output-\
-stream.subscribe\x01\x16\x01@\x02\x04self\x11\x03lenw\0\x13\x04\0\"[method]outpu\
-t-stream.write-zeroes\x01\x17\x04\05[method]output-stream.blocking-write-zeroes-\
-and-flush\x01\x17\x01@\x03\x04self\x11\x03src\x09\x03lenw\0\x0d\x04\0\x1c[method\
-]output-stream.splice\x01\x18\x04\0%[method]output-stream.blocking-splice\x01\x18\
-\x03\0\x16wasi:io/streams@0.2.12\x05\x07\x01B\x05\x01r\x02\x07secondsw\x0bnanose\
-condsy\x04\0\x08datetime\x03\0\0\x01@\0\0\x01\x04\0\x03now\x01\x02\x04\0\x0areso\
-lution\x01\x02\x03\0\x1dwasi:clocks/wall-clock@0.2.12\x05\x08\x02\x03\0\x05\x0ci\
-nput-stream\x02\x03\0\x05\x0doutput-stream\x02\x03\0\x05\x05error\x02\x03\0\x06\x08\
-datetime\x01Br\x02\x03\x02\x01\x09\x04\0\x0cinput-stream\x03\0\0\x02\x03\x02\x01\
-\x0a\x04\0\x0doutput-stream\x03\0\x02\x02\x03\x02\x01\x0b\x04\0\x05error\x03\0\x04\
-\x02\x03\x02\x01\x0c\x04\0\x08datetime\x03\0\x06\x01w\x04\0\x08filesize\x03\0\x08\
-\x01m\x08\x07unknown\x0cblock-device\x10character-device\x09directory\x04fifo\x0d\
-symbolic-link\x0cregular-file\x06socket\x04\0\x0fdescriptor-type\x03\0\x0a\x01n\x06\
-\x04read\x05write\x13file-integrity-sync\x13data-integrity-sync\x14requested-wri\
-te-sync\x10mutate-directory\x04\0\x10descriptor-flags\x03\0\x0c\x01n\x01\x0esyml\
-ink-follow\x04\0\x0apath-flags\x03\0\x0e\x01n\x04\x06create\x09directory\x09excl\
-usive\x08truncate\x04\0\x0aopen-flags\x03\0\x10\x01w\x04\0\x0alink-count\x03\0\x12\
-\x01k\x07\x01r\x06\x04type\x0b\x0alink-count\x13\x04size\x09\x15data-access-time\
-stamp\x14\x1bdata-modification-timestamp\x14\x17status-change-timestamp\x14\x04\0\
-\x0fdescriptor-stat\x03\0\x15\x01q\x03\x09no-change\0\0\x03now\0\0\x09timestamp\x01\
-\x07\0\x04\0\x0dnew-timestamp\x03\0\x17\x01r\x02\x04type\x0b\x04names\x04\0\x0fd\
-irectory-entry\x03\0\x19\x01m%\x06access\x0bwould-block\x07already\x0ebad-descri\
-ptor\x04busy\x08deadlock\x05quota\x05exist\x0efile-too-large\x15illegal-byte-seq\
-uence\x0bin-progress\x0binterrupted\x07invalid\x02io\x0cis-directory\x04loop\x0e\
-too-many-links\x0cmessage-size\x0dname-too-long\x09no-device\x08no-entry\x07no-l\
-ock\x13insufficient-memory\x12insufficient-space\x0dnot-directory\x09not-empty\x0f\
-not-recoverable\x0bunsupported\x06no-tty\x0eno-such-device\x08overflow\x0dnot-pe\
-rmitted\x04pipe\x09read-only\x0cinvalid-seek\x0etext-file-busy\x0ccross-device\x04\
-\0\x0aerror-code\x03\0\x1b\x01m\x06\x06normal\x0asequential\x06random\x09will-ne\
-ed\x09dont-need\x08no-reuse\x04\0\x06advice\x03\0\x1d\x01r\x02\x05lowerw\x05uppe\
-rw\x04\0\x13metadata-hash-value\x03\0\x1f\x04\0\x0adescriptor\x03\x01\x04\0\x16d\
-irectory-entry-stream\x03\x01\x01h!\x01i\x01\x01j\x01$\x01\x1c\x01@\x02\x04self#\
-\x06offset\x09\0%\x04\0\"[method]descriptor.read-via-stream\x01&\x01i\x03\x01j\x01\
-'\x01\x1c\x01@\x02\x04self#\x06offset\x09\0(\x04\0#[method]descriptor.write-via-\
-stream\x01)\x01@\x01\x04self#\0(\x04\0$[method]descriptor.append-via-stream\x01*\
-\x01j\0\x01\x1c\x01@\x04\x04self#\x06offset\x09\x06length\x09\x06advice\x1e\0+\x04\
-\0\x19[method]descriptor.advise\x01,\x01@\x01\x04self#\0+\x04\0\x1c[method]descr\
-iptor.sync-data\x01-\x01j\x01\x0d\x01\x1c\x01@\x01\x04self#\0.\x04\0\x1c[method]\
-descriptor.get-flags\x01/\x01j\x01\x0b\x01\x1c\x01@\x01\x04self#\00\x04\0\x1b[me\
-thod]descriptor.get-type\x011\x01@\x02\x04self#\x04size\x09\0+\x04\0\x1b[method]\
-descriptor.set-size\x012\x01@\x03\x04self#\x15data-access-timestamp\x18\x1bdata-\
-modification-timestamp\x18\0+\x04\0\x1c[method]descriptor.set-times\x013\x01p}\x01\
-o\x024\x7f\x01j\x015\x01\x1c\x01@\x03\x04self#\x06length\x09\x06offset\x09\06\x04\
-\0\x17[method]descriptor.read\x017\x01j\x01\x09\x01\x1c\x01@\x03\x04self#\x06buf\
-fer4\x06offset\x09\08\x04\0\x18[method]descriptor.write\x019\x01i\"\x01j\x01:\x01\
-\x1c\x01@\x01\x04self#\0;\x04\0![method]descriptor.read-directory\x01<\x04\0\x17\
-[method]descriptor.sync\x01-\x01@\x02\x04self#\x04paths\0+\x04\0&[method]descrip\
-tor.create-directory-at\x01=\x01j\x01\x16\x01\x1c\x01@\x01\x04self#\0>\x04\0\x17\
-[method]descriptor.stat\x01?\x01@\x03\x04self#\x0apath-flags\x0f\x04paths\0>\x04\
-\0\x1a[method]descriptor.stat-at\x01@\x01@\x05\x04self#\x0apath-flags\x0f\x04pat\
-hs\x15data-access-timestamp\x18\x1bdata-modification-timestamp\x18\0+\x04\0\x1f[\
-method]descriptor.set-times-at\x01A\x01@\x05\x04self#\x0eold-path-flags\x0f\x08o\
-ld-paths\x0enew-descriptor#\x08new-paths\0+\x04\0\x1a[method]descriptor.link-at\x01\
-B\x01i!\x01j\x01\xc3\0\x01\x1c\x01@\x05\x04self#\x0apath-flags\x0f\x04paths\x0ao\
-pen-flags\x11\x05flags\x0d\0\xc4\0\x04\0\x1a[method]descriptor.open-at\x01E\x01j\
-\x01s\x01\x1c\x01@\x02\x04self#\x04paths\0\xc6\0\x04\0\x1e[method]descriptor.rea\
-dlink-at\x01G\x04\0&[method]descriptor.remove-directory-at\x01=\x01@\x04\x04self\
-#\x08old-paths\x0enew-descriptor#\x08new-paths\0+\x04\0\x1c[method]descriptor.re\
-name-at\x01H\x01@\x03\x04self#\x08old-paths\x08new-paths\0+\x04\0\x1d[method]des\
-criptor.symlink-at\x01I\x04\0![method]descriptor.unlink-file-at\x01=\x01@\x02\x04\
-self#\x05other#\0\x7f\x04\0![method]descriptor.is-same-object\x01J\x01j\x01\x20\x01\
-\x1c\x01@\x01\x04self#\0\xcb\0\x04\0\x20[method]descriptor.metadata-hash\x01L\x01\
-@\x03\x04self#\x0apath-flags\x0f\x04paths\0\xcb\0\x04\0#[method]descriptor.metad\
-ata-hash-at\x01M\x01h\"\x01k\x1a\x01j\x01\xcf\0\x01\x1c\x01@\x01\x04self\xce\0\0\
-\xd0\0\x04\03[method]directory-entry-stream.read-directory-entry\x01Q\x01h\x05\x01\
-k\x1c\x01@\x01\x03err\xd2\0\0\xd3\0\x04\0\x15filesystem-error-code\x01T\x03\0\x1c\
-wasi:filesystem/types@0.2.12\x05\x0d\x02\x03\0\x02\x06stream\x02\x03\0\x02\x05en\
-try\x02\x03\0\x02\x0busage-event\x02\x03\0\x02\x0dcontrol-event\x02\x03\0\x02\x0b\
-cloud-event\x02\x03\0\x02\x09timestamp\x02\x03\0\x05\x0cstream-error\x02\x03\0\x07\
-\x0adescriptor\x02\x03\0\x07\x0aerror-code\x01BJ\x02\x03\x02\x01\x0e\x04\0\x06st\
-ream\x03\0\0\x02\x03\x02\x01\x0f\x04\0\x05entry\x03\0\x02\x02\x03\x02\x01\x10\x04\
-\0\x0busage-event\x03\0\x04\x02\x03\x02\x01\x11\x04\0\x0dcontrol-event\x03\0\x06\
-\x02\x03\x02\x01\x12\x04\0\x0bcloud-event\x03\0\x08\x02\x03\x02\x01\x13\x04\0\x09\
-timestamp\x03\0\x0a\x02\x03\x02\x01\x0a\x04\0\x0doutput-stream\x03\0\x0c\x02\x03\
-\x02\x01\x14\x04\0\x0cstream-error\x03\0\x0e\x02\x03\x02\x01\x15\x04\0\x0adescri\
-ptor\x03\0\x10\x02\x03\x02\x01\x16\x04\0\x0aerror-code\x03\0\x12\x01m\x04\x05jso\
-nl\x0ajson-array\x11cloudevents-batch\x11cloudevents-jsonl\x04\0\x08encoding\x03\
-\0\x14\x01ps\x01py\x01r\x02\x06values\x16\x05codes\x17\x04\0\x11dictionary-colum\
-n\x03\0\x18\x01p}\x01pw\x01p\x0b\x01r\x0c\x06tenant\x19\x03src\x19\x05stack\x19\x02\
-ok\x1a\x08billable\x1a\x06denied\x1a\x0bduration-ms\x1b\x08bytes-in\x1b\x09bytes\
--out\x1b\x09mem-bytes\x1b\x04fuel\x1b\x0aemitted-at\x1c\x04\0\x0dusage-columns\x03\
-\0\x1d\x01r\x01\x06actual\x01\x04\0\x0cwrong-stream\x03\0\x1f\x01r\x02\x07writte\
-nw\x04code\x13\x04\0\x0cappend-error\x03\0!\x04\0\x05batch\x03\x01\x01h#\x01@\x01\
-\x04self$\0\x01\x04\0\x10[method]batch.of\x01%\x01@\x01\x04self$\0y\x04\0\x11[me\
-thod]batch.len\x01&\x01@\x01\x04self$\0w\x04\0\x16[method]batch.position\x01'\x01\
-@\x01\x04self$\0\x16\x04\0\x11[method]batch.ids\x01(\x01@\x02\x04self$\x08encodi\
-ng\x15\0\x1a\x04\0\x14[method]batch.encode\x01)\x01h\x0d\x01j\x01w\x01\x0f\x01@\x03\
-\x04self$\x08encoding\x15\x02to*\0+\x04\0\x16[method]batch.write-to\x01,\x01h\x11\
-\x01j\x01w\x01\"\x01@\x04\x04self$\x08encoding\x15\x04skipw\x02to-\0.\x04\0\x17[\
-method]batch.append-to\x01/\x01p\x03\x01j\x010\x01\x20\x01@\x01\x04self$\01\x04\0\
-\x15[method]batch.entries\x012\x01p\x05\x01j\x013\x01\x20\x01@\x01\x04self$\04\x04\
-\0\x13[method]batch.usage\x015\x01j\x01\x1e\x01\x20\x01@\x01\x04self$\06\x04\0\x1b\
-[method]batch.usage-columns\x017\x01p\x07\x01j\x018\x01\x20\x01@\x01\x04self$\09\
-\x04\0\x15[method]batch.control\x01:\x01p\x09\x01j\x01;\x01\x20\x01@\x01\x04self\
-$\0<\x04\0\x14[method]batch.events\x01=\x03\0\x1bwasink:plugin/batches@0.1.0\x05\
-\x17\x01B\x07\x01r\x04\x04names\x07node-ids\x05epochs\x08settingss\x04\0\x07cont\
-ext\x03\0\0\x01kw\x01r\x02\x05after\x02\x06reasons\x04\0\x05again\x03\0\x03\x01q\
-\x04\x05retry\x01\x04\0\x08in-doubt\x01\x04\0\x08rejected\x01s\0\x06broken\x01s\0\
-\x04\0\x07failure\x03\0\x05\x03\0\x1dwasink:plugin/lifecycle@0.1.0\x05\x18\x04\0\
-?wasink:plugin/sink-plugin-with-all-of-its-exports-removed@0.1.0\x04\0\x0b1\x01\0\
-+sink-plugin-with-all-of-its-exports-removed\x03\0\0\0G\x09producers\x01\x0cproc\
-essed-by\x02\x0dwit-component\x070.258.3\x10wit-bindgen-rust\x060.61.1";
+pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 6980] = *b"\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xa95\x01A\x02\x01A\x1f\
+\x01B\x07\x01r\x04\x04names\x07node-ids\x05epochs\x08settingss\x04\0\x07context\x03\
+\0\0\x01kw\x01r\x02\x05after\x02\x06reasons\x04\0\x05again\x03\0\x03\x01q\x04\x05\
+retry\x01\x04\0\x08in-doubt\x01\x04\0\x08rejected\x01s\0\x06broken\x01s\0\x04\0\x07\
+failure\x03\0\x05\x03\0\x1dwasink:plugin/lifecycle@0.1.0\x05\0\x01B\x1c\x01x\x04\
+\0\x09timestamp\x03\0\0\x01m\x04\x08metering\x05usage\x07control\x06events\x04\0\
+\x06stream\x03\0\x02\x01q\x07\x10vm-compute-start\0\0\x0fvm-compute-stop\0\0\x10\
+vm-storage-start\0\0\x0fvm-storage-stop\0\0\x12snap-storage-start\0\0\x11snap-st\
+orage-stop\0\0\x05other\x01s\0\x04\0\x04kind\x03\0\x04\x01q\x0a\x04boot\0\0\x07r\
+estart\0\0\x05clone\0\0\x07restore\0\0\x0ehibernate-wake\0\0\x09stop-user\0\0\x0a\
+stop-crash\0\0\x05vm-rm\0\0\x07snap-rm\0\0\x05other\x01s\0\x04\0\x06reason\x03\0\
+\x06\x01r\x03\x03cpuw\x09mem-bytesw\x0dstorage-bytesw\x04\0\x05shape\x03\0\x08\x01\
+ks\x01k\x07\x01r\x08\x04kind\x05\x05vm-id\x0a\x0bsnapshot-id\x0a\x12source-snaps\
+hot-id\x0a\x06reason\x0b\x0ahypervisor\x0a\x05shape\x09\x0aemitted-at\x01\x04\0\x05\
+entry\x03\0\x0c\x01m\x02\x02ok\x05error\x04\0\x06status\x03\0\x0e\x01r\x0d\x03ri\
+ds\x06tenants\x03srcs\x05stacks\x0bduration-msw\x06status\x0f\x08bytes-inw\x09by\
+tes-outw\x09mem-bytesw\x04fuelw\x10admission-denied\x0a\x08billable\x7f\x0aemitt\
+ed-at\x01\x04\0\x0busage-event\x03\0\x10\x01kx\x01r\x0a\x08event-ids\x0aevent-ty\
+pes\x09tenant-id\x0a\x08stack-id\x0a\x07version\x12\x0cbase-version\x12\x0cartif\
+act-ref\x0a\x08checksum\x0a\x0fcontrol-versionw\x0acreated-at\x0a\x04\0\x0dcontr\
+ol-event\x03\0\x13\x01k\x01\x01p}\x01k\x16\x01o\x02ss\x01p\x18\x01r\x09\x02ids\x06\
+sources\x04types\x07subject\x0a\x04time\x15\x11data-content-type\x0a\x0bdata-sch\
+ema\x0a\x04data\x17\x0aextensions\x19\x04\0\x0bcloud-event\x03\0\x1a\x03\0\x1bwa\
+sink:plugin/records@0.1.0\x05\x01\x01B\x04\x04\0\x05error\x03\x01\x01h\0\x01@\x01\
+\x04self\x01\0s\x04\0\x1d[method]error.to-debug-string\x01\x02\x03\0\x14wasi:io/\
+error@0.2.12\x05\x02\x01B\x0a\x04\0\x08pollable\x03\x01\x01h\0\x01@\x01\x04self\x01\
+\0\x7f\x04\0\x16[method]pollable.ready\x01\x02\x01@\x01\x04self\x01\x01\0\x04\0\x16\
+[method]pollable.block\x01\x03\x01p\x01\x01py\x01@\x01\x02in\x04\0\x05\x04\0\x04\
+poll\x01\x06\x03\0\x13wasi:io/poll@0.2.12\x05\x03\x02\x03\0\x02\x05error\x02\x03\
+\0\x03\x08pollable\x01B(\x02\x03\x02\x01\x04\x04\0\x05error\x03\0\0\x02\x03\x02\x01\
+\x05\x04\0\x08pollable\x03\0\x02\x01i\x01\x01q\x02\x15last-operation-failed\x01\x04\
+\0\x06closed\0\0\x04\0\x0cstream-error\x03\0\x05\x04\0\x0cinput-stream\x03\x01\x04\
+\0\x0doutput-stream\x03\x01\x01h\x07\x01p}\x01j\x01\x0a\x01\x06\x01@\x02\x04self\
+\x09\x03lenw\0\x0b\x04\0\x19[method]input-stream.read\x01\x0c\x04\0\"[method]inp\
+ut-stream.blocking-read\x01\x0c\x01j\x01w\x01\x06\x01@\x02\x04self\x09\x03lenw\0\
+\x0d\x04\0\x19[method]input-stream.skip\x01\x0e\x04\0\"[method]input-stream.bloc\
+king-skip\x01\x0e\x01i\x03\x01@\x01\x04self\x09\0\x0f\x04\0\x1e[method]input-str\
+eam.subscribe\x01\x10\x01h\x08\x01@\x01\x04self\x11\0\x0d\x04\0![method]output-s\
+tream.check-write\x01\x12\x01j\0\x01\x06\x01@\x02\x04self\x11\x08contents\x0a\0\x13\
+\x04\0\x1b[method]output-stream.write\x01\x14\x04\0.[method]output-stream.blocki\
+ng-write-and-flush\x01\x14\x01@\x01\x04self\x11\0\x13\x04\0\x1b[method]output-st\
+ream.flush\x01\x15\x04\0$[method]output-stream.blocking-flush\x01\x15\x01@\x01\x04\
+self\x11\0\x0f\x04\0\x1f[method]output-stream.subscribe\x01\x16\x01@\x02\x04self\
+\x11\x03lenw\0\x13\x04\0\"[method]output-stream.write-zeroes\x01\x17\x04\05[meth\
+od]output-stream.blocking-write-zeroes-and-flush\x01\x17\x01@\x03\x04self\x11\x03\
+src\x09\x03lenw\0\x0d\x04\0\x1c[method]output-stream.splice\x01\x18\x04\0%[metho\
+d]output-stream.blocking-splice\x01\x18\x03\0\x16wasi:io/streams@0.2.12\x05\x06\x01\
+B\x05\x01r\x02\x07secondsw\x0bnanosecondsy\x04\0\x08datetime\x03\0\0\x01@\0\0\x01\
+\x04\0\x03now\x01\x02\x04\0\x0aresolution\x01\x02\x03\0\x1dwasi:clocks/wall-cloc\
+k@0.2.12\x05\x07\x02\x03\0\x04\x0cinput-stream\x02\x03\0\x04\x0doutput-stream\x02\
+\x03\0\x04\x05error\x02\x03\0\x05\x08datetime\x01Br\x02\x03\x02\x01\x08\x04\0\x0c\
+input-stream\x03\0\0\x02\x03\x02\x01\x09\x04\0\x0doutput-stream\x03\0\x02\x02\x03\
+\x02\x01\x0a\x04\0\x05error\x03\0\x04\x02\x03\x02\x01\x0b\x04\0\x08datetime\x03\0\
+\x06\x01w\x04\0\x08filesize\x03\0\x08\x01m\x08\x07unknown\x0cblock-device\x10cha\
+racter-device\x09directory\x04fifo\x0dsymbolic-link\x0cregular-file\x06socket\x04\
+\0\x0fdescriptor-type\x03\0\x0a\x01n\x06\x04read\x05write\x13file-integrity-sync\
+\x13data-integrity-sync\x14requested-write-sync\x10mutate-directory\x04\0\x10des\
+criptor-flags\x03\0\x0c\x01n\x01\x0esymlink-follow\x04\0\x0apath-flags\x03\0\x0e\
+\x01n\x04\x06create\x09directory\x09exclusive\x08truncate\x04\0\x0aopen-flags\x03\
+\0\x10\x01w\x04\0\x0alink-count\x03\0\x12\x01k\x07\x01r\x06\x04type\x0b\x0alink-\
+count\x13\x04size\x09\x15data-access-timestamp\x14\x1bdata-modification-timestam\
+p\x14\x17status-change-timestamp\x14\x04\0\x0fdescriptor-stat\x03\0\x15\x01q\x03\
+\x09no-change\0\0\x03now\0\0\x09timestamp\x01\x07\0\x04\0\x0dnew-timestamp\x03\0\
+\x17\x01r\x02\x04type\x0b\x04names\x04\0\x0fdirectory-entry\x03\0\x19\x01m%\x06a\
+ccess\x0bwould-block\x07already\x0ebad-descriptor\x04busy\x08deadlock\x05quota\x05\
+exist\x0efile-too-large\x15illegal-byte-sequence\x0bin-progress\x0binterrupted\x07\
+invalid\x02io\x0cis-directory\x04loop\x0etoo-many-links\x0cmessage-size\x0dname-\
+too-long\x09no-device\x08no-entry\x07no-lock\x13insufficient-memory\x12insuffici\
+ent-space\x0dnot-directory\x09not-empty\x0fnot-recoverable\x0bunsupported\x06no-\
+tty\x0eno-such-device\x08overflow\x0dnot-permitted\x04pipe\x09read-only\x0cinval\
+id-seek\x0etext-file-busy\x0ccross-device\x04\0\x0aerror-code\x03\0\x1b\x01m\x06\
+\x06normal\x0asequential\x06random\x09will-need\x09dont-need\x08no-reuse\x04\0\x06\
+advice\x03\0\x1d\x01r\x02\x05lowerw\x05upperw\x04\0\x13metadata-hash-value\x03\0\
+\x1f\x04\0\x0adescriptor\x03\x01\x04\0\x16directory-entry-stream\x03\x01\x01h!\x01\
+i\x01\x01j\x01$\x01\x1c\x01@\x02\x04self#\x06offset\x09\0%\x04\0\"[method]descri\
+ptor.read-via-stream\x01&\x01i\x03\x01j\x01'\x01\x1c\x01@\x02\x04self#\x06offset\
+\x09\0(\x04\0#[method]descriptor.write-via-stream\x01)\x01@\x01\x04self#\0(\x04\0\
+$[method]descriptor.append-via-stream\x01*\x01j\0\x01\x1c\x01@\x04\x04self#\x06o\
+ffset\x09\x06length\x09\x06advice\x1e\0+\x04\0\x19[method]descriptor.advise\x01,\
+\x01@\x01\x04self#\0+\x04\0\x1c[method]descriptor.sync-data\x01-\x01j\x01\x0d\x01\
+\x1c\x01@\x01\x04self#\0.\x04\0\x1c[method]descriptor.get-flags\x01/\x01j\x01\x0b\
+\x01\x1c\x01@\x01\x04self#\00\x04\0\x1b[method]descriptor.get-type\x011\x01@\x02\
+\x04self#\x04size\x09\0+\x04\0\x1b[method]descriptor.set-size\x012\x01@\x03\x04s\
+elf#\x15data-access-timestamp\x18\x1bdata-modification-timestamp\x18\0+\x04\0\x1c\
+[method]descriptor.set-times\x013\x01p}\x01o\x024\x7f\x01j\x015\x01\x1c\x01@\x03\
+\x04self#\x06length\x09\x06offset\x09\06\x04\0\x17[method]descriptor.read\x017\x01\
+j\x01\x09\x01\x1c\x01@\x03\x04self#\x06buffer4\x06offset\x09\08\x04\0\x18[method\
+]descriptor.write\x019\x01i\"\x01j\x01:\x01\x1c\x01@\x01\x04self#\0;\x04\0![meth\
+od]descriptor.read-directory\x01<\x04\0\x17[method]descriptor.sync\x01-\x01@\x02\
+\x04self#\x04paths\0+\x04\0&[method]descriptor.create-directory-at\x01=\x01j\x01\
+\x16\x01\x1c\x01@\x01\x04self#\0>\x04\0\x17[method]descriptor.stat\x01?\x01@\x03\
+\x04self#\x0apath-flags\x0f\x04paths\0>\x04\0\x1a[method]descriptor.stat-at\x01@\
+\x01@\x05\x04self#\x0apath-flags\x0f\x04paths\x15data-access-timestamp\x18\x1bda\
+ta-modification-timestamp\x18\0+\x04\0\x1f[method]descriptor.set-times-at\x01A\x01\
+@\x05\x04self#\x0eold-path-flags\x0f\x08old-paths\x0enew-descriptor#\x08new-path\
+s\0+\x04\0\x1a[method]descriptor.link-at\x01B\x01i!\x01j\x01\xc3\0\x01\x1c\x01@\x05\
+\x04self#\x0apath-flags\x0f\x04paths\x0aopen-flags\x11\x05flags\x0d\0\xc4\0\x04\0\
+\x1a[method]descriptor.open-at\x01E\x01j\x01s\x01\x1c\x01@\x02\x04self#\x04paths\
+\0\xc6\0\x04\0\x1e[method]descriptor.readlink-at\x01G\x04\0&[method]descriptor.r\
+emove-directory-at\x01=\x01@\x04\x04self#\x08old-paths\x0enew-descriptor#\x08new\
+-paths\0+\x04\0\x1c[method]descriptor.rename-at\x01H\x01@\x03\x04self#\x08old-pa\
+ths\x08new-paths\0+\x04\0\x1d[method]descriptor.symlink-at\x01I\x04\0![method]de\
+scriptor.unlink-file-at\x01=\x01@\x02\x04self#\x05other#\0\x7f\x04\0![method]des\
+criptor.is-same-object\x01J\x01j\x01\x20\x01\x1c\x01@\x01\x04self#\0\xcb\0\x04\0\
+\x20[method]descriptor.metadata-hash\x01L\x01@\x03\x04self#\x0apath-flags\x0f\x04\
+paths\0\xcb\0\x04\0#[method]descriptor.metadata-hash-at\x01M\x01h\"\x01k\x1a\x01\
+j\x01\xcf\0\x01\x1c\x01@\x01\x04self\xce\0\0\xd0\0\x04\03[method]directory-entry\
+-stream.read-directory-entry\x01Q\x01h\x05\x01k\x1c\x01@\x01\x03err\xd2\0\0\xd3\0\
+\x04\0\x15filesystem-error-code\x01T\x03\0\x1cwasi:filesystem/types@0.2.12\x05\x0c\
+\x02\x03\0\x01\x06stream\x02\x03\0\x01\x05entry\x02\x03\0\x01\x0busage-event\x02\
+\x03\0\x01\x0dcontrol-event\x02\x03\0\x01\x0bcloud-event\x02\x03\0\x01\x09timest\
+amp\x02\x03\0\x04\x0cstream-error\x02\x03\0\x06\x0adescriptor\x02\x03\0\x06\x0ae\
+rror-code\x01BJ\x02\x03\x02\x01\x0d\x04\0\x06stream\x03\0\0\x02\x03\x02\x01\x0e\x04\
+\0\x05entry\x03\0\x02\x02\x03\x02\x01\x0f\x04\0\x0busage-event\x03\0\x04\x02\x03\
+\x02\x01\x10\x04\0\x0dcontrol-event\x03\0\x06\x02\x03\x02\x01\x11\x04\0\x0bcloud\
+-event\x03\0\x08\x02\x03\x02\x01\x12\x04\0\x09timestamp\x03\0\x0a\x02\x03\x02\x01\
+\x09\x04\0\x0doutput-stream\x03\0\x0c\x02\x03\x02\x01\x13\x04\0\x0cstream-error\x03\
+\0\x0e\x02\x03\x02\x01\x14\x04\0\x0adescriptor\x03\0\x10\x02\x03\x02\x01\x15\x04\
+\0\x0aerror-code\x03\0\x12\x01m\x04\x05jsonl\x0ajson-array\x11cloudevents-batch\x11\
+cloudevents-jsonl\x04\0\x08encoding\x03\0\x14\x01ps\x01py\x01r\x02\x06values\x16\
+\x05codes\x17\x04\0\x11dictionary-column\x03\0\x18\x01p}\x01pw\x01p\x0b\x01r\x0c\
+\x06tenant\x19\x03src\x19\x05stack\x19\x02ok\x1a\x08billable\x1a\x06denied\x1a\x0b\
+duration-ms\x1b\x08bytes-in\x1b\x09bytes-out\x1b\x09mem-bytes\x1b\x04fuel\x1b\x0a\
+emitted-at\x1c\x04\0\x0dusage-columns\x03\0\x1d\x01r\x01\x06actual\x01\x04\0\x0c\
+wrong-stream\x03\0\x1f\x01r\x02\x07writtenw\x04code\x13\x04\0\x0cappend-error\x03\
+\0!\x04\0\x05batch\x03\x01\x01h#\x01@\x01\x04self$\0\x01\x04\0\x10[method]batch.\
+of\x01%\x01@\x01\x04self$\0y\x04\0\x11[method]batch.len\x01&\x01@\x01\x04self$\0\
+w\x04\0\x16[method]batch.position\x01'\x01@\x01\x04self$\0\x16\x04\0\x11[method]\
+batch.ids\x01(\x01@\x02\x04self$\x08encoding\x15\0\x1a\x04\0\x14[method]batch.en\
+code\x01)\x01h\x0d\x01j\x01w\x01\x0f\x01@\x03\x04self$\x08encoding\x15\x02to*\0+\
+\x04\0\x16[method]batch.write-to\x01,\x01h\x11\x01j\x01w\x01\"\x01@\x04\x04self$\
+\x08encoding\x15\x04skipw\x02to-\0.\x04\0\x17[method]batch.append-to\x01/\x01p\x03\
+\x01j\x010\x01\x20\x01@\x01\x04self$\01\x04\0\x15[method]batch.entries\x012\x01p\
+\x05\x01j\x013\x01\x20\x01@\x01\x04self$\04\x04\0\x13[method]batch.usage\x015\x01\
+j\x01\x1e\x01\x20\x01@\x01\x04self$\06\x04\0\x1b[method]batch.usage-columns\x017\
+\x01p\x07\x01j\x018\x01\x20\x01@\x01\x04self$\09\x04\0\x15[method]batch.control\x01\
+:\x01p\x09\x01j\x01;\x01\x20\x01@\x01\x04self$\0<\x04\0\x14[method]batch.events\x01\
+=\x03\0\x1bwasink:plugin/batches@0.1.0\x05\x16\x04\0/wasink:sdk/sink-with-all-of\
+-its-exports-removed\x04\0\x0b*\x01\0$sink-with-all-of-its-exports-removed\x03\0\
+\0\0G\x09producers\x01\x0cprocessed-by\x02\x0dwit-component\x070.258.3\x10wit-bi\
+ndgen-rust\x060.61.1";
 #[inline(never)]
 #[doc(hidden)]
 pub fn __link_custom_section_describing_imports() {

@@ -72,6 +72,14 @@ impl Root {
         fs::rename(self.0.join(from), self.0.join(to))
     }
 
+    pub(super) fn link(&self, from: &str, to: &str) -> io::Result<()> {
+        fs::hard_link(self.0.join(from), self.0.join(to))
+    }
+
+    pub(super) fn sync_names(&self, path: &str) -> io::Result<()> {
+        fs::File::open(self.0.join(path))?.sync_all()
+    }
+
     pub(super) fn remove(&self, path: &str) -> io::Result<()> {
         fs::remove_file(self.0.join(path))
     }

@@ -79,6 +79,22 @@ impl Root {
         self.0.rename_at(from, &self.0, to).map_err(error)
     }
 
+    pub(super) fn link(&self, from: &str, to: &str) -> io::Result<()> {
+        self.0.link_at(PathFlags::empty(), from, &self.0, to).map_err(error)
+    }
+
+    pub(super) fn sync_names(&self, path: &str) -> io::Result<()> {
+        // Not by `sync_data`: on some file systems that leaves out what is not data of a directory,
+        // such as a rename.
+        if path.is_empty() {
+            return self.0.sync().map_err(error);
+        }
+        self.0
+            .open_at(PathFlags::empty(), path, OpenFlags::DIRECTORY, DescriptorFlags::READ)
+            .and_then(|directory| directory.sync())
+            .map_err(error)
+    }
+
     pub(super) fn remove(&self, path: &str) -> io::Result<()> {
         self.0.unlink_file_at(path).map_err(error)
     }
