@@ -1,0 +1,3 @@
+//! Feed sink `file`, as a component.
+
+wasink_guest::export_feed_sink!(wasink_feed_file::FileSink);
