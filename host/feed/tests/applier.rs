@@ -1,0 +1,376 @@
+//! From a feed to SQLite, where the feed, the artifacts and the process do what they like.
+
+#![cfg(feature = "sqlite")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test ends where it fails")]
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rusqlite::{Connection, Transaction};
+use sha2::{Digest as _, Sha256};
+use tempfile::TempDir;
+use wasink_chassis::feed::{FeedPlugin, FeedSource, PolledEvent};
+use wasink_chassis::logger::{Level, Line, Logger};
+use wasink_chassis::plugin::{
+    CallError, Description, Failure, Interrupter, PluginError, PluginVersion,
+};
+use wasink_feed::applier::sqlite::SqliteStore;
+use wasink_feed::applier::{Applied, Applier, ApplierOptions, Apply, ApplyError, Halt, Store as _};
+use wasink_feed::artifacts::{Artifact, Directory};
+use wasink_record::{Clock, ControlEvent, ControlType, InvalidRecord, SystemClock, Timestamp};
+
+/// A feed, as several nodes see it.
+#[derive(Default)]
+struct Feed {
+    events: Vec<PolledEvent>,
+    acks: Vec<Vec<String>>,
+    refuse_acks: bool,
+}
+
+struct Source(Arc<Mutex<Feed>>);
+
+impl FeedPlugin for Source {
+    fn version(&self) -> PluginVersion {
+        PluginVersion { digest: String::new(), version: String::new(), path: None }
+    }
+
+    fn description(&self) -> Arc<Description> {
+        panic!("nobody asks")
+    }
+
+    fn reopen(&mut self) -> Result<(), PluginError> {
+        Ok(())
+    }
+
+    fn close(&mut self) -> Result<(), CallError> {
+        Ok(())
+    }
+
+    fn interrupter(&self) -> Interrupter {
+        Interrupter::new(|| {})
+    }
+}
+
+impl FeedSource for Source {
+    fn poll(&mut self, since: u64, max: u32, _: Duration) -> Result<Vec<PolledEvent>, CallError> {
+        let feed = self.0.lock().unwrap();
+        let behind = feed.events.iter().filter(|event| event.control_version > since);
+        Ok(behind.take(max as usize).cloned().collect())
+    }
+
+    fn wants_acks(&self) -> bool {
+        true
+    }
+
+    fn ack(&mut self, event_ids: &[String]) -> Result<(), CallError> {
+        let mut feed = self.0.lock().unwrap();
+        if feed.refuse_acks {
+            return Err(Failure::Broken("no".to_owned()).into());
+        }
+        feed.acks.push(event_ids.to_vec());
+        Ok(())
+    }
+}
+
+/// Counts lines of the log.
+#[derive(Default)]
+struct Lines(Mutex<Vec<String>>);
+
+impl Logger for Lines {
+    fn log(&self, line: &Line<'_>) {
+        self.0.lock().unwrap().push(format!("{} {:?}", line.message, line.fields));
+    }
+
+    fn enabled(&self, _: Level) -> bool {
+        true
+    }
+}
+
+/// Writes each event down, with its artifact, unless its tenant says otherwise.
+struct Writes(Arc<Mutex<Vec<usize>>>);
+
+impl Apply<SqliteStore> for Writes {
+    fn apply(
+        &mut self,
+        event: &ControlEvent,
+        artifact: Option<&Artifact>,
+        transaction: &mut Transaction<'_>,
+    ) -> Result<(), ApplyError> {
+        let bytes = artifact.map(|artifact| artifact.bytes.clone());
+        let sql = "INSERT INTO changes (event_id, bytes) VALUES (?, ?)";
+        transaction.execute(sql, (event.event_id(), bytes)).unwrap();
+        match event.tenant_id() {
+            Some("refused") => Err(ApplyError::Refused("I can't".to_owned())),
+            _ => Ok(()),
+        }
+    }
+
+    fn applied(&mut self, events: usize) {
+        self.0.lock().unwrap().push(events);
+    }
+}
+
+struct Kit {
+    directory: TempDir,
+    feed: Arc<Mutex<Feed>>,
+    lines: Arc<Lines>,
+    reloads: Arc<Mutex<Vec<usize>>>,
+}
+
+impl Kit {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let table = "CREATE TABLE changes (n INTEGER PRIMARY KEY, event_id TEXT, bytes BLOB)";
+        Connection::open(directory.path().join("db")).unwrap().execute(table, ()).unwrap();
+        Self { directory, feed: Arc::default(), lines: Arc::default(), reloads: Arc::default() }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.directory.path().join("db")
+    }
+
+    fn applier(&self) -> Applier<SqliteStore> {
+        self.applier_with(ApplierOptions::default(), Arc::new(SystemClock))
+    }
+
+    fn applier_with(&self, options: ApplierOptions, clock: Arc<dyn Clock>) -> Applier<SqliteStore> {
+        Applier::new(
+            Box::new(Source(self.feed.clone())),
+            SqliteStore::open(&self.path(), "fleet").unwrap(),
+            Box::new(Writes(self.reloads.clone())),
+            Some(Box::new(Directory::new(self.directory.path().join("artifacts")).limit(1_000))),
+            options,
+            clock,
+            self.lines.clone(),
+        )
+    }
+
+    fn put(&self, events: Vec<ControlEvent>) {
+        let polled = events.into_iter().map(|event| PolledEvent {
+            event_id: event.event_id().to_owned(),
+            control_version: event.control_version(),
+            event: Ok(event),
+        });
+        self.feed.lock().unwrap().events.extend(polled);
+    }
+
+    /// Puts an artifact where events find it, and returns its digest.
+    fn store(&self, key: &str, bytes: &[u8]) -> [u8; 32] {
+        let path = self.directory.path().join("artifacts").join(key);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, bytes).unwrap();
+        Sha256::digest(bytes).into()
+    }
+
+    fn changes(&self) -> Vec<String> {
+        let connection = Connection::open(self.path()).unwrap();
+        let mut all = connection.prepare("SELECT event_id FROM changes ORDER BY n").unwrap();
+        all.query_map((), |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+    }
+
+    fn acks(&self) -> Vec<Vec<String>> {
+        std::mem::take(&mut self.feed.lock().unwrap().acks)
+    }
+}
+
+fn event(id: &str, version: u64) -> ControlEvent {
+    of("acme", id, version)
+}
+
+fn of(tenant: &str, id: &str, version: u64) -> ControlEvent {
+    ControlEvent::builder(id, ControlType::TenantCreated)
+        .tenant_id(tenant)
+        .control_version(version)
+        .build()
+        .unwrap()
+}
+
+#[test]
+fn each_event_is_applied_once_in_order_and_acknowledged_after_it_is_committed() {
+    let kit = Kit::new();
+    kit.put(vec![event("a", 1), event("b", 5), event("c", 9)]);
+    let mut applier = kit.applier();
+    assert_eq!(applier.pass().unwrap(), Applied { applied: 3, known: 0 });
+    assert_eq!(kit.changes(), ["a", "b", "c"]);
+    assert_eq!(kit.acks(), [["a", "b", "c"]]);
+    assert_eq!(applier.store().cursor().unwrap(), 9);
+    assert_eq!(*kit.reloads.lock().unwrap(), [3], "caches are made anew once a pass");
+    assert_eq!(applier.pass().unwrap(), Applied::default());
+    // After a restart as well.
+    kit.put(vec![event("d", 10)]);
+    assert_eq!(kit.applier().pass().unwrap(), Applied { applied: 1, known: 0 });
+    assert_eq!(kit.changes(), ["a", "b", "c", "d"]);
+}
+
+#[test]
+fn an_event_that_comes_again_at_another_place_is_known_by_its_id() {
+    let kit = Kit::new();
+    kit.put(vec![event("a", 1), event("a", 2), event("b", 3)]);
+    let mut applier = kit.applier();
+    assert_eq!(applier.pass().unwrap(), Applied { applied: 2, known: 1 });
+    assert_eq!(kit.changes(), ["a", "b"]);
+    // Its artifact is not even looked for: it may be another by now.
+    let again = ControlEvent::builder("b", ControlType::TenantCreated)
+        .artifact("gone", [0; 32])
+        .control_version(4)
+        .build()
+        .unwrap();
+    kit.put(vec![again]);
+    assert_eq!(applier.pass().unwrap(), Applied { applied: 0, known: 1 });
+    assert_eq!(applier.store().cursor().unwrap(), 4);
+}
+
+#[test]
+fn what_can_t_be_applied_halts_what_comes_after_and_leaves_nothing_of_itself() {
+    let kit = Kit::new();
+    kit.put(vec![event("a", 1), of("refused", "b", 2), event("c", 3)]);
+    let mut applier = kit.applier();
+    for _ in 0..3 {
+        let halt = applier.pass().unwrap_err();
+        assert_eq!(halt.to_string(), "event `b` at 2: I can't");
+    }
+    assert_eq!(kit.changes(), ["a"]);
+    assert_eq!(kit.acks(), [["a"]]);
+    assert_eq!(applier.store().cursor().unwrap(), 1);
+    // Somebody says that the node is to go on without it.
+    let other = applier.skip(3, "wrong").unwrap_err();
+    assert_eq!(other.to_string(), "event `b` at 2: it is the next, not 3");
+    applier.skip(2, "ticket 7").unwrap();
+    assert!(kit.lines.0.lock().unwrap().iter().any(|line| line.contains("ticket 7")));
+    assert_eq!(applier.pass().unwrap(), Applied { applied: 1, known: 0 });
+    assert_eq!(kit.changes(), ["a", "c"]);
+    assert!(
+        applier.skip(4, "none").unwrap_err().to_string().ends_with("there is nothing behind 3")
+    );
+}
+
+#[test]
+fn an_event_that_is_none_halts_by_its_id() {
+    let kit = Kit::new();
+    let broken = PolledEvent {
+        event_id: "odd".to_owned(),
+        control_version: 2,
+        event: Err(InvalidRecord::MissingChecksum),
+    };
+    kit.put(vec![event("a", 1)]);
+    kit.feed.lock().unwrap().events.push(broken);
+    let halt = kit.applier().pass().unwrap_err();
+    let expected = "event `odd` at 2: a `checksum` is required where there is an `artifact_ref`";
+    assert_eq!(halt.to_string(), expected);
+    assert_eq!(kit.changes(), ["a"]);
+}
+
+#[test]
+fn an_artifact_is_what_its_event_says_or_nothing_is_applied() {
+    let kit = Kit::new();
+    let digest = kit.store("stacks/shop/7", b"the files");
+    let activated = |id: &str, version: u64, key: &str, digest| {
+        let event = ControlEvent::stack_activated(id, "acme", "shop", 7).artifact(key, digest);
+        event.control_version(version).build().unwrap()
+    };
+    kit.put(vec![activated("good", 1, "stacks/shop/7", digest)]);
+    let mut applier = kit.applier();
+    assert_eq!(applier.pass().unwrap().applied, 1);
+    let connection = Connection::open(kit.path()).unwrap();
+    let bytes: Vec<u8> =
+        connection.query_row("SELECT bytes FROM changes", (), |row| row.get(0)).unwrap();
+    assert_eq!(bytes, b"the files");
+
+    kit.store("large", &[b'x'; 1_001]);
+    for (key, digest, expected) in [
+        ("stacks/shop/8", digest, "the artifact `stacks/shop/8` is missing"),
+        ("stacks/shop/7", [0; 32], "the artifact `stacks/shop/7` has the checksum sha256:"),
+        ("large", digest, "the artifact `large` is larger than the 1000 bytes"),
+        ("../db", digest, "`../db` is no key of an artifact"),
+        ("/etc/passwd", digest, "`/etc/passwd` is no key of an artifact"),
+    ] {
+        kit.put(vec![activated("bad", 2, key, digest)]);
+        let halt = applier.pass().unwrap_err().to_string();
+        assert!(halt.starts_with(&format!("event `bad` at 2: {expected}")), "{halt}");
+        kit.feed.lock().unwrap().events.pop();
+    }
+    assert_eq!(kit.changes(), ["good"]);
+}
+
+#[test]
+fn a_source_that_can_t_be_told_what_is_applied_is_warned_of_and_nothing_stops() {
+    let kit = Kit::new();
+    kit.put(vec![event("a", 1), event("b", 2)]);
+    kit.feed.lock().unwrap().refuse_acks = true;
+    let mut applier = kit.applier();
+    assert_eq!(applier.pass().unwrap().applied, 2);
+    assert!(kit.lines.0.lock().unwrap()[0].contains("was not told"));
+    kit.feed.lock().unwrap().refuse_acks = false;
+    kit.put(vec![event("c", 3)]);
+    assert_eq!(applier.pass().unwrap().applied, 1);
+    assert_eq!(kit.acks(), [["c"]]);
+}
+
+#[test]
+fn a_replay_goes_over_everything_and_applies_only_what_is_not_known() {
+    let kit = Kit::new();
+    kit.put(vec![event("a", 1), event("b", 2)]);
+    let mut applier = kit.applier();
+    applier.pass().unwrap();
+    let forget = "DELETE FROM applied_events WHERE event_id = 'b'";
+    Connection::open(kit.path()).unwrap().execute(forget, ()).unwrap();
+    applier.replay(0).unwrap();
+    assert_eq!(applier.pass().unwrap(), Applied { applied: 1, known: 1 });
+    assert_eq!(kit.changes(), ["a", "b", "b"]);
+}
+
+#[test]
+fn ids_are_forgotten_once_nobody_can_publish_their_events_again() {
+    #[derive(Debug)]
+    struct Later;
+    impl Clock for Later {
+        fn now(&self) -> Timestamp {
+            Timestamp::from_unix_nanos(SystemClock.now().unix_nanos() + 3_600_000_000_000)
+        }
+    }
+    let kit = Kit::new();
+    kit.put(vec![event("a", 1), event("b", 2)]);
+    kit.applier().pass().unwrap();
+    let mut options = ApplierOptions::default();
+    options.keep = Duration::from_secs(3_500);
+    kit.put(vec![event("c", 3)]);
+    let mut applier = kit.applier_with(options, Arc::new(Later));
+    applier.pass().unwrap();
+    for (id, known) in [("a", false), ("b", false), ("c", true)] {
+        assert_eq!(applier.store().is_applied(id).unwrap(), known, "{id}");
+    }
+}
+
+#[test]
+fn a_cursor_that_is_none_is_an_error_and_not_the_beginning() {
+    let kit = Kit::new();
+    drop(kit.applier());
+    let connection = Connection::open(kit.path()).unwrap();
+    connection.execute("INSERT INTO feed_cursors VALUES ('fleet', -1)", ()).unwrap();
+    let halt = kit.applier().pass().unwrap_err();
+    assert!(matches!(halt, Halt::Store(_)), "{halt}");
+    assert_eq!(halt.to_string(), "the database: its cursor is below 0");
+}
+
+#[test]
+fn without_a_store_of_artifacts_an_event_that_needs_one_says_so() {
+    let kit = Kit::new();
+    let needs = ControlEvent::builder("a", ControlType::TenantCreated)
+        .artifact("x", [1; 32])
+        .control_version(1)
+        .build()
+        .unwrap();
+    kit.put(vec![needs]);
+    let mut applier = Applier::new(
+        Box::new(Source(kit.feed.clone())),
+        SqliteStore::open(&kit.path(), "fleet").unwrap(),
+        Box::new(Writes(kit.reloads.clone())),
+        None,
+        ApplierOptions::default(),
+        Arc::new(SystemClock),
+        kit.lines.clone(),
+    );
+    let halt = applier.pass().unwrap_err().to_string();
+    assert!(halt.ends_with("and no store of artifacts is configured"), "{halt}");
+}
