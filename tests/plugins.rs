@@ -12,6 +12,8 @@ mod support;
 
 #[path = "plugins/kit.rs"]
 mod kit;
+#[path = "support/nats.rs"]
+mod nats;
 
 #[path = "plugins/cache.rs"]
 mod cache;
@@ -21,10 +23,14 @@ mod calls;
 mod connections;
 #[path = "plugins/describe_and_open.rs"]
 mod describe_and_open;
+#[path = "plugins/feeds.rs"]
+mod feeds;
 #[path = "plugins/file_sink.rs"]
 mod file_sink;
 #[path = "plugins/find.rs"]
 mod find;
+#[path = "plugins/jetstream.rs"]
+mod jetstream;
 #[path = "plugins/limits.rs"]
 mod limits;
 #[path = "plugins/load.rs"]

@@ -1,4 +1,4 @@
-//! Builds guest/sinks for WebAssembly, so that plain `cargo build` is all that it takes.
+//! Builds guest/sinks and guest/feeds for WebAssembly, so that plain `cargo build` is all that it takes.
 
 #![expect(clippy::expect_used, reason = "cargo shows a build script's panic as the build's error")]
 
@@ -8,7 +8,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The plugins that come with the program: folders of guest/sinks.
-const SINKS: [&str; 7] = ["capture", "file", "http", "log", "nop", "rollup", "stderr"];
+const SINKS: [&str; 8] = ["capture", "file", "http", "jetstream", "log", "nop", "rollup", "stderr"];
+
+/// The ends of feeds that come with the program.
+const FEED_SOURCES: [&str; 3] = ["file", "jetstream", "nop"];
+const FEED_SINKS: [&str; 3] = ["file", "jetstream", "nop"];
 
 const TARGET: &str = "wasm32-wasip2";
 
@@ -16,7 +20,9 @@ fn main() {
     let manifest = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("set by cargo"));
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("set by cargo"));
     let guest = manifest.join("../../guest");
-    for input in ["Cargo.toml", "Cargo.lock", "sdk", "sinks"] {
+    let inputs =
+        ["../.cargo", "Cargo.toml", "Cargo.lock", "sdk", "nats", "sinks", "feeds", "patches"];
+    for input in inputs {
         println!("cargo::rerun-if-changed={}", guest.join(input).display());
     }
     println!("cargo::rerun-if-env-changed=RUSTC");
@@ -26,24 +32,34 @@ fn main() {
     let mut build = cargo();
     build.current_dir(&guest).args(["build", "--release", "--locked", "--target", TARGET]);
     build.arg("--target-dir").arg(&target);
-    for sink in SINKS {
-        build.args(["--package", &format!("wasink-sink-{sink}")]);
+    let package = |kind: &str, name: &str| match kind {
+        "sinks" => format!("wasink-sink-{name}"),
+        "feed-sources" => format!("wasink-feed-{name}-source"),
+        _ => format!("wasink-feed-{name}-sink"),
+    };
+    let shelves: [(&str, &[&str]); 3] =
+        [("sinks", &SINKS), ("feed-sources", &FEED_SOURCES), ("feed-sinks", &FEED_SINKS)];
+    for (kind, names) in shelves {
+        for name in names {
+            build.args(["--package", &package(kind, name)]);
+        }
     }
     run(&mut build, "the bundled plugins do not build");
 
-    let mut list = String::from("&[\n");
-    for sink in SINKS {
-        let built = target
-            .join(TARGET)
-            .join("release")
-            .join(format!("wasink_sink_{}.wasm", sink.replace('-', "_")));
-        // A copy, so that a later build of the guests does not change what this one embeds.
-        let own = out.join(format!("{sink}.wasm"));
-        std::fs::copy(&built, &own).expect("the build has just made it");
-        writeln!(list, "    ({sink:?}, include_bytes!({own:?})),").expect("a String takes it all");
+    for (kind, names) in shelves {
+        let mut list = String::from("&[\n");
+        for name in names {
+            let file = format!("{}.wasm", package(kind, name).replace('-', "_"));
+            let built = target.join(TARGET).join("release").join(&file);
+            // A copy, so that a later build of the guests does not change what this one embeds.
+            let own = out.join(file);
+            std::fs::copy(&built, &own).expect("the build has just made it");
+            writeln!(list, "    ({name:?}, include_bytes!({own:?})),").expect("a String takes it");
+        }
+        list.push(']');
+        let file = out.join(format!("{kind}.rs"));
+        std::fs::write(file, list).expect("OUT_DIR is there to be written to");
     }
-    list.push(']');
-    std::fs::write(out.join("plugins.rs"), list).expect("OUT_DIR is there to be written to");
 }
 
 /// Adds the WebAssembly target where the toolchain lacks it: rustup does so by itself only if it is

@@ -183,7 +183,7 @@ fn one_bad_file_does_not_keep_the_others_from_being_listed() {
     let word = |line: &str| line.split_whitespace().next().map(str::to_owned);
     let names: Vec<_> =
         ended.stdout.lines().filter(|l| !l.starts_with(' ')).filter_map(word).collect();
-    for name in ["capture", "file", "http", "junk", "log", "nop", "rollup", "stderr"] {
+    for name in ["capture", "file", "http", "jetstream", "junk", "log", "nop", "rollup", "stderr"] {
         assert!(names.iter().any(|found| found == name), "{name}: {ended:?}");
     }
     assert!(ended.stdout.contains("junk             unusable: "), "{ended:?}");

@@ -62,7 +62,7 @@ fn an_unknown_backend_keeps_it_from_starting_and_the_known_ones_are_named() {
         assert_eq!(
             ended.stderr,
             "wasink: c.json:1: metering.backend: unknown plugin `kafka`; available: `capture`, \
-             `file`, `http`, `log`, `nop`, `rollup`, `stderr`\n"
+             `file`, `http`, `jetstream`, `log`, `nop`, `rollup`, `stderr`\n"
         );
     }
     assert!(!operator.path(LEDGER).exists());

@@ -59,6 +59,7 @@ fn bad_files_keep_no_good_one_from_being_found_and_used() {
             "file",
             "good",
             "http",
+            "jetstream",
             "log",
             "nop",
             "rollup",
@@ -67,7 +68,8 @@ fn bad_files_keep_no_good_one_from_being_found_and_used() {
         ]
     );
     for plugin in host.names() {
-        let good = ["capture", "file", "good", "http", "log", "nop", "rollup", "stderr"];
+        let good =
+            ["capture", "file", "good", "http", "jetstream", "log", "nop", "rollup", "stderr"];
         let good = good.contains(&plugin.as_str());
         assert_eq!(host.report(&plugin).is_ok(), good, "{plugin}");
         assert_eq!(host.describe(&plugin).is_ok(), good, "{plugin}");

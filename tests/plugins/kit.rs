@@ -73,6 +73,8 @@ pub(crate) fn bundled(name: &str) -> &'static [u8] {
 pub(crate) fn options() -> Options {
     Options {
         bundled: wasink_bundled::PLUGINS.to_vec(),
+        bundled_feed_sources: wasink_bundled::FEED_SOURCES.to_vec(),
+        bundled_feed_sinks: wasink_bundled::FEED_SINKS.to_vec(),
         cache: Some(Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled")),
         ..Options::default()
     }

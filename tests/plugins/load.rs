@@ -28,7 +28,7 @@ fn a_name_that_nothing_has_is_answered_with_the_names_there_are() {
     let host = WasmPlugins::new(options()).unwrap();
     assert_eq!(
         error(host.describe(&name("nope"))),
-        "no plugin is named `nope`; there are: `capture`, `file`, `http`, `log`, `nop`, `rollup`, `stderr`"
+        "no plugin is named `nope`; there are: `capture`, `file`, `http`, `jetstream`, `log`, `nop`, `rollup`, `stderr`"
     );
     let none = WasmPlugins::new(wasink_wasm::Options::default()).unwrap();
     assert_eq!(error(none.describe(&name("nope"))), "no plugin is named `nope`; there are: none");

@@ -87,7 +87,7 @@ fn cargo_deny(checks: &[&str]) -> Result<()> {
         Tool::cargo()
             .args(["deny", "--workspace", "--locked", "--config", "deny.toml"])
             .args(["--manifest-path", manifest, "check", "--hide-inclusion-graph"])
-            .args(["--allow", "unmatched-skip"])
+            .args(["--allow", "unmatched-skip", "--allow", "unnecessary-skip"])
             .args(checks)
             .run()?;
     }

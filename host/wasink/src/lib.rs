@@ -119,6 +119,14 @@ impl Deref for Chassis {
 const BUNDLED: &[wasink_wasm::Bundled] = wasink_bundled::PLUGINS;
 #[cfg(not(feature = "bundled"))]
 const BUNDLED: &[wasink_wasm::Bundled] = &[];
+#[cfg(feature = "bundled")]
+const FEED_SOURCES: &[wasink_wasm::Bundled] = wasink_bundled::FEED_SOURCES;
+#[cfg(not(feature = "bundled"))]
+const FEED_SOURCES: &[wasink_wasm::Bundled] = &[];
+#[cfg(feature = "bundled")]
+const FEED_SINKS: &[wasink_wasm::Bundled] = wasink_bundled::FEED_SINKS;
+#[cfg(not(feature = "bundled"))]
+const FEED_SINKS: &[wasink_wasm::Bundled] = &[];
 
 /// Reads a configuration as [`Config::load`] does, and finds plugins that are not there as well, so
 /// that all mistakes are told together.
@@ -149,6 +157,8 @@ fn hooked_plugins(
     Ok(WasmPlugins::new(Options {
         directories: config.plugin_dirs.clone(),
         bundled: BUNDLED.to_vec(),
+        bundled_feed_sources: FEED_SOURCES.to_vec(),
+        bundled_feed_sinks: FEED_SINKS.to_vec(),
         cache: Some(config.data_dir.join("cache")),
         store: Some(config.versions_dir()),
         keys: config.plugin_keys.clone(),

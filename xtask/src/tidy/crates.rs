@@ -100,6 +100,9 @@ fn expected_name(folder: &str) -> Name {
         ["host", "wasink" | "cli"] => Name::NoPlace,
         ["host", name] => Name::Is(format!("wasink-{name}")),
         ["guest", "sdk"] => Name::Is("wasink-guest".to_owned()),
+        ["guest", "nats"] => Name::Is("wasink-nats".to_owned()),
+        // Called as what they stand in for.
+        ["guest", "patches", name] => Name::Is(name.to_owned()),
         ["guest", "sinks", name] => Name::Is(format!("wasink-sink-{name}")),
         ["guest", "feeds", name] => Name::Is(format!("wasink-feed-{name}")),
         ["guest", "misbehaving", name] => Name::Is(format!("wasink-misbehaving-{name}")),
@@ -137,6 +140,8 @@ mod tests {
             ("host/record/", "wasink-record"),
             ("guest/sdk/", "wasink-guest"),
             ("guest/sinks/nop/", "wasink-sink-nop"),
+            ("guest/feeds/nop-sink/", "wasink-feed-nop-sink"),
+            ("guest/patches/foreign/", "foreign"),
             ("guest/examples/rust/", "whatever"),
             ("xtask/", "xtask"),
         ] {

@@ -1,0 +1,3 @@
+//! Feed sink `jetstream`, as a component.
+
+wasink_guest::export_feed_sink!(wasink_feed_jetstream::JetStreamSink);

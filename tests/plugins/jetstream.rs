@@ -1,0 +1,275 @@
+//! The plugins for NATS JetStream, with a real server.
+
+use std::time::Duration;
+
+use serde_json::{Value as Json, json};
+use wasink_chassis::config::TcpTarget;
+use wasink_chassis::feed::{FeedSink, FeedSource, Feeds as _};
+use wasink_chassis::plugin::{CallError, Failure, Grants, OpenRequest, Outcome, Plugins as _};
+use wasink_record::{ControlEvent, ControlType, Stream};
+
+use crate::kit::{batch, host, request};
+use crate::nats::Nats;
+
+fn event(id: &str) -> ControlEvent {
+    let event = ControlEvent::builder(id, ControlType::TenantCreated);
+    event.tenant_id("acme").build().unwrap()
+}
+
+fn asking(nats: &Nats, more: Json) -> OpenRequest {
+    let mut settings = json!({ "servers": [nats.address()], "timeout_ms": 2_000 });
+    settings.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    let tcp = vec![TcpTarget::parse(&nats.address()).unwrap()];
+    OpenRequest { grants: Grants { tcp, ..Grants::default() }, ..request("jetstream", &settings) }
+}
+
+fn sink(nats: &Nats) -> Box<dyn FeedSink> {
+    host().open_sink(asking(nats, json!({ "create": {} }))).unwrap()
+}
+
+fn source(nats: &Nats) -> Box<dyn FeedSource> {
+    host().open_source(asking(nats, json!({}))).unwrap()
+}
+
+fn poll(source: &mut dyn FeedSource, since: u64) -> Vec<(u64, String)> {
+    let events = source.poll(since, 100, Duration::ZERO).unwrap();
+    events.into_iter().map(|polled| (polled.control_version, polled.event_id)).collect()
+}
+
+fn seen(all: &[(u64, &str)]) -> Vec<(u64, String)> {
+    all.iter().map(|(version, id)| (*version, (*id).to_owned())).collect()
+}
+
+/// What a plugin says that can't do its work now.
+fn reason<T: std::fmt::Debug>(answer: Result<T, CallError>) -> String {
+    match answer.unwrap_err() {
+        CallError::Failed(failure) => passing(&failure),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Why the first of some events could not be appended.
+fn not_appended(sink: &mut dyn FeedSink, events: &[ControlEvent]) -> String {
+    let results = sink.append(events).unwrap();
+    let mut failures = results.iter().map(|result| result.as_ref().unwrap_err());
+    passing(failures.next().unwrap())
+}
+
+fn passing(failure: &Failure) -> String {
+    match failure {
+        Failure::Retry { reason, .. } | Failure::InDoubt { reason, .. } => reason.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// So far the consumer of a source has got.
+fn consumer(nats: &Nats) -> Json {
+    nats.ask("CONSUMER.INFO.WASINK_CONTROL.node-under-test", "")
+}
+
+#[test]
+fn events_are_read_in_the_order_in_which_they_were_appended_and_the_server_is_told() {
+    let Some(nats) = Nats::start() else { return };
+    let (mut sink, mut source) = (sink(&nats), source(&nats));
+    assert!(source.wants_acks());
+    let events = [event("evt_1"), event("evt_2"), event("evt_1"), event("evt_3")];
+    assert_eq!(sink.append(&events).unwrap(), [Ok(1), Ok(2), Ok(1), Ok(3)]);
+    let all = [(1, "evt_1"), (2, "evt_2"), (3, "evt_3")];
+    assert_eq!(poll(&mut *source, 0), seen(&all));
+    // As long as nothing is acknowledged, the same comes again.
+    assert_eq!(poll(&mut *source, 0), seen(&all));
+    source.ack(&["evt_1".to_owned(), "evt_2".to_owned()]).unwrap();
+    assert_eq!(poll(&mut *source, 2), seen(&all[2..]));
+    assert_eq!(consumer(&nats)["ack_floor"]["stream_seq"], 2);
+    source.ack(&["evt_3".to_owned()]).unwrap();
+    assert_eq!(consumer(&nats)["num_ack_pending"], 0);
+    assert_eq!(poll(&mut *source, 3), []);
+    source.close().unwrap();
+    sink.close().unwrap();
+}
+
+#[test]
+fn whoever_waits_gets_an_event_as_soon_as_there_is_one() {
+    let Some(nats) = Nats::start() else { return };
+    let (mut sink, mut source) = (sink(&nats), source(&nats));
+    sink.append(&[event("evt_1")]).unwrap();
+    assert_eq!(poll(&mut *source, 0), seen(&[(1, "evt_1")]));
+    let polled = std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| source.poll(1, 10, Duration::from_secs(30)));
+        // Its question is with the server.
+        while consumer(&nats)["num_waiting"] != 1 {}
+        sink.append(&[event("evt_2")]).unwrap();
+        waiting.join().unwrap().unwrap()
+    });
+    assert_eq!(polled[0].event_id, "evt_2");
+    assert_eq!(source.poll(2, 10, Duration::from_millis(1)).unwrap(), []);
+}
+
+#[test]
+fn a_node_goes_on_at_its_own_place_whatever_the_server_believes() {
+    let Some(nats) = Nats::start() else { return };
+    let mut sink = sink(&nats);
+    let events: Vec<_> = (1..=5).map(|n| event(&format!("evt_{n}"))).collect();
+    sink.append(&events).unwrap();
+    let all = [(1, "evt_1"), (2, "evt_2"), (3, "evt_3"), (4, "evt_4"), (5, "evt_5")];
+    let mut first = source(&nats);
+    assert_eq!(poll(&mut *first, 0), seen(&all));
+    first.ack(&["evt_1".to_owned()]).unwrap();
+    // It ends without a word, with four that it was given; another goes on where the node is.
+    drop(first);
+    let mut second = source(&nats);
+    assert_eq!(poll(&mut *second, 1), seen(&all[1..]));
+    // It was applied, and the server was not told.
+    assert_eq!(poll(&mut *second, 3), seen(&all[3..]));
+    second.ack(&["evt_4".to_owned(), "evt_5".to_owned()]).unwrap();
+    assert_eq!(poll(&mut *second, 5), []);
+    // Its cursor is set back.
+    assert_eq!(poll(&mut *second, 2), seen(&all[2..]));
+    // And another that has all of it does not begin again.
+    drop(second);
+    let mut third = source(&nats);
+    assert_eq!(poll(&mut *third, 5), []);
+    sink.append(&[event("evt_6")]).unwrap();
+    assert_eq!(poll(&mut *third, 5), seen(&[(6, "evt_6")]));
+}
+
+#[test]
+fn a_server_that_is_killed_or_does_not_answer_loses_nothing() {
+    let Some(mut nats) = Nats::start() else { return };
+    let (mut sink, mut source) = (sink(&nats), source(&nats));
+    assert_eq!(sink.append(&[event("evt_1"), event("evt_2")]).unwrap(), [Ok(1), Ok(2)]);
+    assert_eq!(poll(&mut *source, 0), seen(&[(1, "evt_1"), (2, "evt_2")]));
+    nats.kill();
+    not_appended(&mut *sink, &[event("evt_2"), event("evt_3")]);
+    assert!(source.ack(&["evt_1".to_owned()]).is_err());
+    assert!(source.poll(1, 10, Duration::ZERO).is_err());
+    nats.run();
+    let again = |sink: &mut dyn FeedSink, events: &[ControlEvent]| loop {
+        if let Ok(results) = sink.append(events)
+            && let Ok(versions) = results.into_iter().collect::<Result<Vec<_>, _>>()
+        {
+            return versions;
+        }
+    };
+    assert_eq!(again(&mut *sink, &[event("evt_2"), event("evt_3")]), [2, 3]);
+    assert_eq!(poll(&mut *source, 1), seen(&[(2, "evt_2"), (3, "evt_3")]));
+
+    // Nothing comes back: whether it has them can't be told.
+    nats.hold(true);
+    let given = [event("evt_4"), event("evt_5")];
+    not_appended(&mut *sink, &given);
+    nats.hold(false);
+    assert_eq!(again(&mut *sink, &given), [4, 5]);
+    assert_eq!(again(&mut *sink, &given), [4, 5]);
+    let rest = seen(&[(2, "evt_2"), (3, "evt_3"), (4, "evt_4"), (5, "evt_5")]);
+    let mut all = Vec::new();
+    while all.len() < rest.len() {
+        all = poll(&mut *source, 1);
+        source.ack(&[]).unwrap();
+        if all.len() < rest.len() {
+            // What it holds comes first; what is new comes once that is acknowledged.
+            let ids: Vec<_> = all.iter().map(|(_, id)| id.clone()).collect();
+            source.ack(&ids).unwrap();
+            let last = all.last().map_or(1, |(version, _)| *version);
+            all.extend(poll(&mut *source, last));
+        }
+    }
+    assert_eq!(all, rest);
+}
+
+#[test]
+fn what_others_publish_does_not_mix_up_the_order() {
+    let Some(nats) = Nats::start() else { return };
+    let mut sinks = [sink(&nats), sink(&nats)];
+    let mut versions = std::thread::scope(|scope| {
+        let threads: Vec<_> = sinks
+            .iter_mut()
+            .enumerate()
+            .map(|(n, sink)| {
+                scope.spawn(move || {
+                    let mut versions = Vec::new();
+                    for batch in 0..10 {
+                        let events: Vec<_> =
+                            (0..20).map(|e| event(&format!("evt_{n}_{batch}_{e}"))).collect();
+                        let results = sink.append(&events).unwrap();
+                        versions.extend(results.into_iter().map(Result::unwrap));
+                    }
+                    assert!(versions.is_sorted(), "{versions:?}");
+                    versions
+                })
+            })
+            .collect();
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
+    });
+    versions.sort_unstable();
+    assert_eq!(versions, (1..=400).collect::<Vec<_>>());
+}
+
+#[test]
+fn what_is_no_event_is_given_as_one_that_nobody_can_apply() {
+    let Some(nats) = Nats::start() else { return };
+    let (mut sink, mut source) = (sink(&nats), source(&nats));
+    sink.append(&[event("evt_1")]).unwrap();
+    nats.publish("wasink.control", "{\"event_id\":");
+    sink.append(&[event("evt_3")]).unwrap();
+    let polled = source.poll(0, 10, Duration::ZERO).unwrap();
+    let shown = polled.iter().map(|event| (event.control_version, event.event.is_ok()));
+    assert_eq!(shown.collect::<Vec<_>>(), [(1, true), (2, false), (3, true)]);
+    assert_eq!(polled[1].event_id, "message 2");
+    let invalid = polled[1].event.as_ref().unwrap_err().to_string();
+    assert!(invalid.contains("EOF"), "{invalid}");
+}
+
+#[test]
+fn a_stream_that_has_lost_what_a_node_needs_stops_that_node() {
+    let Some(nats) = Nats::start() else { return };
+    let (mut sink, mut source) = (sink(&nats), source(&nats));
+    let missing = reason(source.poll(0, 10, Duration::ZERO));
+    assert_eq!(missing, "there is no stream `WASINK_CONTROL`; make it, or set `create`");
+    let events: Vec<_> = (1..=5).map(|n| event(&format!("evt_{n}"))).collect();
+    sink.append(&events).unwrap();
+    let ahead = reason(source.poll(9, 10, Duration::ZERO));
+    assert!(ahead.contains("ends at 5, and this node is at 9 already"), "{ahead}");
+    nats.ask("STREAM.PURGE.WASINK_CONTROL", "{\"seq\":4}");
+    let behind = reason(source.poll(2, 10, Duration::ZERO));
+    assert!(behind.contains("begins at 4, and this node is at 2"), "{behind}");
+    assert_eq!(poll(&mut *source, 3), seen(&[(4, "evt_4"), (5, "evt_5")]));
+    // And one that forgets what was read is no feed.
+    let config = json!({
+        "name": "forgets", "subjects": ["forgets"], "retention": "interest", "storage": "memory",
+    });
+    nats.ask("STREAM.CREATE.forgets", &config.to_string());
+    let settings = json!({ "stream": "forgets", "subject": "forgets" });
+    let mut forgetful = host().open_sink(asking(&nats, settings)).unwrap();
+    let refused = not_appended(&mut *forgetful, &[event("evt_1")]);
+    assert!(refused.contains("retention `limits`"), "{refused}");
+}
+
+#[test]
+fn who_is_not_granted_the_server_is_told() {
+    let Some(nats) = Nats::start() else { return };
+    let request = OpenRequest { grants: Grants::default(), ..asking(&nats, json!({})) };
+    let mut sink = host().open_sink(request).unwrap();
+    let refused = not_appended(&mut *sink, &[event("evt_1")]);
+    let expected = format!("{}: it is not granted; write it into `grants.tcp`", nats.address());
+    assert_eq!(refused, format!("there is no connection: {expected}"));
+}
+
+#[test]
+fn records_are_published_once_and_those_that_are_known_are_duplicates() {
+    let Some(mut nats) = Nats::start() else { return };
+    let mut sink = host().open(asking(&nats, json!({ "create": {} }))).unwrap();
+    let records = batch(Stream::Usage, 0, 100);
+    assert_eq!(sink.write(&records).unwrap(), []);
+    let again = sink.write(&records).unwrap();
+    assert_eq!(again.len(), 100);
+    assert!(again.iter().all(|exception| exception.outcome == Outcome::Duplicate));
+    nats.kill();
+    reason(sink.write(&batch(Stream::Usage, 100, 10)));
+    nats.run();
+    let more = batch(Stream::Usage, 110, 10);
+    while sink.write(&more).is_err() {}
+    assert_eq!(nats.ask("STREAM.INFO.WASINK", "")["state"]["messages"], 110);
+    let message = nats.ask("STREAM.MSG.GET.WASINK", "{\"seq\":1}");
+    assert_eq!(message["message"]["subject"], "wasink.usage");
+}
