@@ -37,4 +37,5 @@ impl sink::Guest for Misbehaving {
 
 #[cfg(target_family = "wasm")]
 wasink_guest::bindings::about::export!(Misbehaving with_types_in wasink_guest::bindings::about);
+#[cfg(target_family = "wasm")]
 wasink_guest::bindings::sink::export!(Misbehaving with_types_in wasink_guest::bindings::sink);

@@ -78,4 +78,5 @@ fn descriptor(handle: u32) -> Descriptor {
 
 #[cfg(target_family = "wasm")]
 wasink_guest::bindings::about::export!(Misbehaving with_types_in wasink_guest::bindings::about);
+#[cfg(target_family = "wasm")]
 wasink_guest::bindings::sink::export!(Misbehaving with_types_in wasink_guest::bindings::sink);
