@@ -3,18 +3,19 @@
 //! A pass reads the events behind the cursor, in order, and applies each in one transaction together
 //! with the cursor and the event's id: so an event that comes twice is applied once, and after a crash
 //! either all of it is there or nothing. What can't be applied halts everything after it, loudly, until
-//! somebody mends it or [skips](Applier::skip) it: a node that goes on without it would differ from the
-//! others.
+//! somebody mends it or has it [skipped](Store::skip): a node that goes on without it would differ from
+//! the others. What halts a feed stands in the database, and so does what is to be skipped: any process
+//! that opens the database can ask, and say.
 
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use wasink_chassis::feed::{FeedSource, PolledEvent};
 use wasink_chassis::logger::{Level, Line, Logger};
-use wasink_chassis::plugin::CallError;
+use wasink_chassis::plugin::{CallError, Failure};
 use wasink_record::{Clock, ControlEvent, Timestamp};
 
 use crate::artifacts::{Artifact, ArtifactError, Artifacts};
@@ -41,25 +42,57 @@ pub trait Store: Send + 'static {
     fn is_applied(&mut self, event_id: &str) -> Result<bool, StoreError>;
 
     /// In one transaction: what `with` does, the cursor, and the event's id. Where any of it fails
-    /// nothing of it is there.
+    /// nothing of it is there. What halted the feed does not halt it any more.
     ///
     /// # Errors
     ///
-    /// What `with` or the database says.
+    /// What `with` or the database says, or that the cursor is not where `place` has it: nothing is
+    /// done then, and `with` was not called.
     fn apply(
         &mut self,
         event_id: &str,
-        version: u64,
+        place: Place,
         now: Timestamp,
         with: &mut dyn FnMut(&mut Self::Transaction<'_>) -> Result<(), ApplyError>,
     ) -> Result<(), ApplyError>;
 
-    /// Sets the cursor, as [`Applier::replay`] and [`Applier::skip`] do.
+    /// Goes over an event that can't be applied, if somebody has asked for that: returns their reason.
+    ///
+    /// # Errors
+    ///
+    /// What the database says, or that the cursor is not where `place` has it.
+    fn pass_over(&mut self, place: Place) -> Result<Option<String>, ApplyError>;
+
+    /// Writes down what halts the feed. As long as that is the same event, the time stays the same.
     ///
     /// # Errors
     ///
     /// What the database says.
-    fn set_cursor(&mut self, version: u64) -> Result<(), StoreError>;
+    fn halt(&mut self, halted: &Halted) -> Result<(), StoreError>;
+
+    /// Where the feed is, and what halts it.
+    ///
+    /// # Errors
+    ///
+    /// What the database says.
+    fn status(&mut self) -> Result<FeedStatus, StoreError>;
+
+    /// Asks for going over the event that halts the feed, which has to be at `version`. An applier does
+    /// so with its next pass, unless the event can be applied by then. Another process may ask.
+    ///
+    /// # Errors
+    ///
+    /// That it is not that event that halts the feed, or what the database says.
+    fn skip(&mut self, version: u64, reason: &str) -> Result<(), SkipError>;
+
+    /// Begins again behind `version`. Events whose ids are known are not applied again; what was skipped
+    /// behind it is tried again. Another process may ask.
+    ///
+    /// # Errors
+    ///
+    /// That ids of events behind it are forgotten, which would be applied after what came later; or what
+    /// the database says.
+    fn replay(&mut self, version: u64) -> Result<(), ReplayError>;
 
     /// Forgets the ids of events that were applied so long ago and lie behind the cursor, at most
     /// 10,000 of them. Returns how many.
@@ -91,6 +124,83 @@ pub trait Apply<S: Store>: Send {
     }
 }
 
+/// An event's place in its feed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// Where the cursor is.
+    pub since: u64,
+    /// The event's control version.
+    pub version: u64,
+}
+
+/// What halts a feed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Halted {
+    /// The event's id.
+    pub event_id: String,
+    /// Its place.
+    pub version: u64,
+    /// Why it can't be applied.
+    pub reason: String,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+/// Where a feed is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FeedStatus {
+    /// Everything up to here was applied.
+    pub cursor: u64,
+    /// What halts it, if anything does.
+    pub halted: Option<Halted>,
+    /// The version that is to be skipped, and why, where that has not come to pass.
+    pub skip: Option<(u64, String)>,
+}
+
+/// Why nothing is skipped.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SkipError {
+    /// Nothing halts the feed.
+    #[error("nothing halts the feed, so there is nothing to skip; it is at {cursor}")]
+    NotHalted {
+        /// Everything up to here was applied.
+        cursor: u64,
+    },
+    /// It is another event that halts it.
+    #[error("it is event `{event_id}` at {version} that halts the feed")]
+    Other {
+        /// Its id.
+        event_id: String,
+        /// Its place.
+        version: u64,
+    },
+    /// There is no reason to be read later.
+    #[error("say why: the reason is kept in the log")]
+    NoReason,
+    /// What the database says.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Why a feed does not begin again.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReplayError {
+    /// What is known of events begins later.
+    #[error(
+        "ids up to {forgotten} are forgotten: events from there on would be applied again, after what \
+         came later; begin behind {forgotten}, or with an empty database"
+    )]
+    Forgotten {
+        /// The highest version whose id is forgotten.
+        forgotten: u64,
+    },
+    /// What the database says.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
 /// What a database says.
 #[derive(Debug, thiserror::Error)]
 #[error("the database: {0}")]
@@ -103,6 +213,10 @@ pub enum ApplyError {
     /// The caller's own reason.
     #[error("{0}")]
     Refused(String),
+    /// The cursor is not where it was: somebody has set it, or applies the same feed to the same
+    /// database. It is read anew.
+    #[error("the cursor was moved meanwhile")]
+    Moved,
     /// What the database says.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -157,6 +271,8 @@ pub struct Applied {
     pub applied: usize,
     /// Events that had been applied before, at another place.
     pub known: usize,
+    /// Events that could not be applied and were skipped, as somebody had asked.
+    pub skipped: usize,
 }
 
 /// Applies what is in a feed. For whoever wants to say when.
@@ -170,6 +286,8 @@ pub struct Applier<S: Store> {
     logger: Arc<dyn Logger>,
     /// The source is to be opened again before it is called.
     stopped: bool,
+    /// When ids were forgotten last.
+    pruned: Option<Instant>,
 }
 
 impl<S: Store> std::fmt::Debug for Applier<S> {
@@ -190,7 +308,8 @@ impl<S: Store> Applier<S> {
         clock: Arc<dyn Clock>,
         logger: Arc<dyn Logger>,
     ) -> Self {
-        Self { source, store, apply, artifacts, options, clock, logger, stopped: false }
+        let (stopped, pruned) = (false, None);
+        Self { source, store, apply, artifacts, options, clock, logger, stopped, pruned }
     }
 
     /// Applies what is behind the cursor, until there is nothing or something halts it. Waits for the
@@ -213,30 +332,51 @@ impl<S: Store> Applier<S> {
             self.apply.applied(all.applied);
         }
         passed?;
-        while self.store.prune(self.options.keep, self.clock.now())? == PRUNED_AT_ONCE {}
+        if self.pruned.is_none_or(|at| at.elapsed() >= PRUNED_EVERY) {
+            while self.store.prune(self.options.keep, self.clock.now())? == PRUNED_AT_ONCE {}
+            self.pruned = Some(Instant::now());
+        }
         Ok(all)
     }
 
     /// Applies one batch; whether there may be more.
     fn step(&mut self, wait: Duration, all: &mut Applied) -> Result<bool, Halt> {
-        let since = self.store.cursor()?;
+        let mut since = self.store.cursor()?;
         let events = self.poll(since, wait)?;
-        let more = !events.is_empty();
+        let begun = since;
+        let mut moved = false;
         let mut done = Vec::with_capacity(events.len());
         let mut halted = Ok(());
         for event in &events {
-            match self.one(event, all) {
-                Ok(()) => done.push(event.event_id.clone()),
+            let version = event.control_version;
+            if version == 0 || i64::try_from(version).is_err() {
+                let reason = format!("it gives an event the control version {version}");
+                halted = Err(Halt::Source(CallError::Failed(Failure::Broken(reason))));
+                break;
+            }
+            if version <= since {
+                done.push(event.event_id.clone());
+                continue;
+            }
+            let place = Place { since, version };
+            match self.one(event, place, all) {
+                Ok(true) => done.push(event.event_id.clone()),
+                // What comes next is to be asked for anew.
+                Ok(false) => {
+                    moved = true;
+                    break;
+                }
                 Err(halt) => {
                     halted = Err(halt);
                     break;
                 }
             }
+            since = event.control_version;
         }
         if !done.is_empty() && self.source.wants_acks() {
             self.ack(&done);
         }
-        halted.map(|()| more)
+        halted.map(|()| moved || since > begun)
     }
 
     fn poll(&mut self, since: u64, wait: Duration) -> Result<Vec<PolledEvent>, Halt> {
@@ -245,25 +385,60 @@ impl<S: Store> Applier<S> {
             self.stopped = false;
         }
         self.source.poll(since, self.options.batch.max(1), wait).map_err(|error| {
-            self.stopped = matches!(error, CallError::Stopped(_));
+            self.stopped = is_gone(&error);
             Halt::Source(error)
         })
     }
 
-    fn one(&mut self, polled: &PolledEvent, all: &mut Applied) -> Result<(), Halt> {
-        let halt = |reason: String| Halt::Event {
-            event_id: polled.event_id.clone(),
-            version: polled.control_version,
-            reason,
+    /// Applies one event, or goes over it as somebody has asked; `false` where the cursor was moved.
+    fn one(&mut self, polled: &PolledEvent, place: Place, all: &mut Applied) -> Result<bool, Halt> {
+        let reason = match self.try_one(polled, place, all) {
+            Ok(()) => return Ok(true),
+            Err(ApplyError::Moved) => return Ok(false),
+            Err(ApplyError::Store(error)) => return Err(error.into()),
+            Err(ApplyError::Refused(reason)) => reason,
         };
-        let event = polled.event.as_ref().map_err(|invalid| halt(invalid.to_string()))?;
-        let (id, version, now) = (event.event_id(), event.control_version(), self.clock.now());
-        let told = |error: ApplyError| match error {
-            ApplyError::Refused(reason) => halt(reason),
-            ApplyError::Store(error) => Halt::Store(error),
-        };
+        let event_id = &polled.event_id;
+        match self.store.pass_over(place) {
+            Ok(Some(why)) => {
+                all.skipped += 1;
+                self.logger.log(&Line {
+                    level: Level::Warn,
+                    sink: None,
+                    message: "an event of the feed is skipped",
+                    fields: &[
+                        ("event_id".to_owned(), event_id.as_str().into()),
+                        ("version".to_owned(), place.version.into()),
+                        ("why".to_owned(), why.into()),
+                        ("reason".to_owned(), reason.into()),
+                    ],
+                });
+                return Ok(true);
+            }
+            Ok(None) => {}
+            Err(ApplyError::Moved) => return Ok(false),
+            Err(ApplyError::Store(error)) => return Err(error.into()),
+            Err(ApplyError::Refused(reason)) => return Err(StoreError(reason.into()).into()),
+        }
+        let since = self.clock.now();
+        let (event_id, version) = (event_id.clone(), place.version);
+        let halted = Halted { event_id, version, reason, since };
+        self.store.halt(&halted)?;
+        let Halted { event_id, version, reason, .. } = halted;
+        Err(Halt::Event { event_id, version, reason })
+    }
+
+    fn try_one(
+        &mut self,
+        polled: &PolledEvent,
+        place: Place,
+        all: &mut Applied,
+    ) -> Result<(), ApplyError> {
+        let refuse = |reason: String| ApplyError::Refused(reason);
+        let event = polled.event.as_ref().map_err(|invalid| refuse(invalid.to_string()))?;
+        let (id, now) = (event.event_id(), self.clock.now());
         if self.store.is_applied(id)? {
-            self.store.apply(id, version, now, &mut |_| Ok(())).map_err(told)?;
+            self.store.apply(id, place, now, &mut |_| Ok(()))?;
             all.known += 1;
             return Ok(());
         }
@@ -271,15 +446,13 @@ impl<S: Store> Applier<S> {
             (None, _) => None,
             (Some(reference), checksum) => {
                 let fetched = self.fetch(reference, checksum.unwrap_or_default());
-                Some(fetched.map_err(|error| halt(error.to_string()))?)
+                Some(fetched.map_err(|error| refuse(error.to_string()))?)
             }
         };
         let apply = &mut self.apply;
-        self.store
-            .apply(id, version, now, &mut |transaction| {
-                apply.apply(event, artifact.as_ref(), transaction)
-            })
-            .map_err(told)?;
+        self.store.apply(id, place, now, &mut |transaction| {
+            apply.apply(event, artifact.as_ref(), transaction)
+        })?;
         all.applied += 1;
         Ok(())
     }
@@ -295,60 +468,13 @@ impl<S: Store> Applier<S> {
     /// known.
     fn ack(&mut self, event_ids: &[String]) {
         let Err(error) = self.source.ack(event_ids) else { return };
-        self.stopped = matches!(error, CallError::Stopped(_));
+        self.stopped = is_gone(&error);
         self.logger.log(&Line {
             level: Level::Warn,
             sink: None,
             message: "the feed's source was not told what is applied; it may give it again",
             fields: &[("reason".to_owned(), error.to_string().into())],
         });
-    }
-
-    /// Goes past the event at `version`, which is the next, without applying it. The log keeps the
-    /// reason.
-    ///
-    /// # Errors
-    ///
-    /// Where another is the next, or what the database says.
-    pub fn skip(&mut self, version: u64, reason: &str) -> Result<(), Halt> {
-        let since = self.store.cursor()?;
-        let next = self.poll(since, Duration::ZERO)?.into_iter().next();
-        let found = next.map(|event| (event.control_version, event.event_id));
-        match found {
-            Some((next, event_id)) if next == version => {
-                self.store.set_cursor(version)?;
-                self.logger.log(&Line {
-                    level: Level::Warn,
-                    sink: None,
-                    message: "an event of the feed is passed over",
-                    fields: &[
-                        ("event_id".to_owned(), event_id.into()),
-                        ("version".to_owned(), version.into()),
-                        ("reason".to_owned(), reason.into()),
-                    ],
-                });
-                Ok(())
-            }
-            Some((next, event_id)) => Err(Halt::Event {
-                event_id,
-                version: next,
-                reason: format!("it is the next, not {version}"),
-            }),
-            None => Err(Halt::Event {
-                event_id: String::new(),
-                version,
-                reason: format!("there is nothing behind {since}"),
-            }),
-        }
-    }
-
-    /// Begins again behind `version`. Events whose ids are known are not applied again.
-    ///
-    /// # Errors
-    ///
-    /// What the database says.
-    pub fn replay(&mut self, version: u64) -> Result<(), StoreError> {
-        self.store.set_cursor(version)
     }
 
     /// The database.
@@ -359,3 +485,11 @@ impl<S: Store> Applier<S> {
 
 /// A store prunes so many ids at a time.
 const PRUNED_AT_ONCE: usize = 10_000;
+
+/// How often there may be something to prune.
+const PRUNED_EVERY: Duration = Duration::from_mins(5);
+
+/// Whether an instance is of no more use.
+fn is_gone(error: &CallError) -> bool {
+    matches!(error, CallError::Stopped(_) | CallError::Failed(Failure::Broken(_)))
+}

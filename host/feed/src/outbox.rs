@@ -13,13 +13,17 @@ use wasink_record::{ControlEvent, Timestamp};
 /// Name of the table.
 pub const TABLE: &str = "control_events_outbox";
 
+/// No row waits for longer until it is tried again.
+pub const LONGEST_WAIT: Duration = Duration::from_hours(24);
+
 /// Longest text of an error that a row keeps, in bytes.
 pub const LONGEST_ERROR: usize = 200;
 
 /// Where a pump finds events, and writes down what became of them.
 pub trait Outbox: Send {
     /// Rows to publish now, in their order, `max` at the most. Where order is [held](Order::Held), none
-    /// that comes after one that is not to be tried yet.
+    /// that comes after one that is not to be tried yet. A row that would wait for longer than
+    /// [`LONGEST_WAIT`] waits for no moment that was meant: the clock was set back.
     ///
     /// # Errors
     ///
@@ -144,12 +148,27 @@ pub struct Dead {
 }
 
 /// How much is in an outbox.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OutboxState {
     /// Rows to be published.
     pub pending: u64,
     /// Dead letters.
     pub dead: u64,
+    /// The first of the rows that were tried in vain and are tried again.
+    pub waiting: Option<Waiting>,
+}
+
+/// A row that was tried in vain and is tried again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waiting {
+    /// Its id.
+    pub row: i64,
+    /// The event's id.
+    pub event_id: String,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// Why it was not published, the last time.
+    pub error: String,
 }
 
 /// What a database says.

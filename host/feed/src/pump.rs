@@ -4,17 +4,18 @@
 //! which control version. Where that is lost, they are handed over again and get the same ones: the
 //! sink knows their ids. So an event is published at least once, and has one place.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use wasink_chassis::feed::FeedSink;
-use wasink_chassis::logger::{Level, Line, Logger};
-use wasink_chassis::plugin::{CallError, Failure, Interrupter};
+use wasink_chassis::logger::{Level, Line, Logger, printable};
+use wasink_chassis::plugin::{CallError, Failure, Interrupter, PluginError};
 use wasink_record::{Clock, ControlEvent, Timestamp};
 
 use crate::Backoff;
-use crate::outbox::{Failed, Order, Outbox, OutboxError, OutboxState, Row};
+use crate::outbox::{Failed, LONGEST_WAIT, Order, Outbox, OutboxError, OutboxState, Row};
 
 /// How a pump goes about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,10 +77,14 @@ pub struct Publisher {
     sink: Box<dyn FeedSink>,
     options: PumpOptions,
     clock: Arc<dyn Clock>,
-    /// So many rows are handed over one by one: one of them has stopped the sink.
+    /// So many rows are handed over one by one: one of them has stopped the sink, or was refused.
     alone: usize,
     /// The sink is to be opened again before it is called.
     stopped: bool,
+    /// When rows were removed last.
+    pruned: Option<Instant>,
+    /// No more rows are to be handed over.
+    stop: Arc<AtomicBool>,
 }
 
 impl std::fmt::Debug for Publisher {
@@ -99,8 +104,39 @@ struct Refused {
     reason: String,
     /// Not before so long.
     after: Option<Duration>,
-    /// It is about this event, not about the feed: trying has an end.
-    own: bool,
+    fault: Fault,
+}
+
+/// Whose fault it is that a row was not published.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    /// This event's: trying has an end.
+    Event,
+    /// The feed's: others would fare no better now.
+    Feed,
+}
+
+/// Whether the next rows may fare better.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Next {
+    Yes,
+    /// The feed had something against these.
+    Perhaps,
+    No,
+}
+
+/// After so many calls in a row that published nothing it is the feed that can't be reached.
+const MOST_IN_VAIN: u32 = 3;
+
+/// What became of a call.
+#[derive(Default)]
+struct Answer<'a> {
+    refusals: Refusals<'a>,
+    stamps: Stamps<'a>,
+    /// Nobody can tell whose fault it was: the same are to be handed over once more, one by one.
+    again: bool,
+    /// The call was ended from outside: nothing was tried.
+    interrupted: bool,
 }
 
 impl Publisher {
@@ -111,7 +147,8 @@ impl Publisher {
         options: PumpOptions,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self { outbox, sink, options, clock, alone: 0, stopped: false }
+        let (alone, stopped, pruned, stop) = (0, false, None, Arc::default());
+        Self { outbox, sink, options, clock, alone, stopped, pruned, stop }
     }
 
     /// Publishes what is due, until nothing is or something is in the way. Blocks for as long as the
@@ -121,46 +158,47 @@ impl Publisher {
     ///
     /// What the database says. What was published before that is published.
     pub fn pass(&mut self) -> Result<Pass, OutboxError> {
-        let mut all = Pass::default();
-        loop {
+        let (mut all, mut vain) = (Pass::default(), 0);
+        while !self.stop.load(Ordering::Relaxed) {
             let most = if self.alone > 0 { 1 } else { self.options.batch.max(1) };
             let rows = self.outbox.due(most, self.options.order, self.clock.now())?;
             if rows.is_empty() {
                 break;
             }
-            if self.alone > 0 {
-                self.alone -= 1;
-            }
-            let one = self.publish(&rows)?;
+            self.alone = self.alone.saturating_sub(1);
+            let (one, next) = self.publish(&rows)?;
             all.published += one.published;
             all.failed += one.failed;
-            // What could not be published now is not due any more.
-            if one.failed > 0 && self.options.order == Order::Held || rows.len() < most {
+            vain = if next == Next::Perhaps && one.published == 0 { vain + 1 } else { 0 };
+            if next == Next::No || vain == MOST_IN_VAIN {
                 break;
             }
         }
-        let now = self.clock.now();
-        while self.outbox.prune(self.options.keep, now)? == PRUNED_AT_ONCE {}
+        if self.pruned.is_none_or(|at| at.elapsed() >= PRUNED_EVERY) {
+            let now = self.clock.now();
+            while self.outbox.prune(self.options.keep, now)? == PRUNED_AT_ONCE {}
+            self.pruned = Some(Instant::now());
+        }
         Ok(all)
     }
 
-    /// Hands over these rows, and writes down what became of them.
-    fn publish(&mut self, rows: &[Row]) -> Result<Pass, OutboxError> {
+    /// Hands over these rows, and writes down what became of them; whether others may fare better.
+    fn publish(&mut self, rows: &[Row]) -> Result<(Pass, Next), OutboxError> {
         let (mut events, mut refused) = (Vec::new(), Vec::new());
         let held = self.options.order == Order::Held;
         for row in rows {
             match row.event() {
                 Ok(event) => events.push((row, event)),
                 Err(reason) => {
-                    refused.push((row, Refused { reason, after: None, own: true }));
+                    refused.push((row, Refused { reason, after: None, fault: Fault::Event }));
                     if held {
                         break;
                     }
                 }
             }
         }
-        let (given, stamps) = self.append(&events);
-        refused.extend(given);
+        let Answer { refusals, stamps, again, interrupted } = self.append(&events);
+        refused.extend(refusals);
         let published: Vec<_> = stamps.iter().map(|(row, version)| (row.id, *version)).collect();
         let now = self.clock.now();
         if !published.is_empty() {
@@ -170,64 +208,99 @@ impl Publisher {
             // Those after the first were not tried, or not to be.
             refused.sort_by_key(|(row, _)| row.id);
             refused.truncate(1);
+            if again || interrupted {
+                let first = events.first().map_or(i64::MAX, |(row, _)| row.id);
+                refused.retain(|(row, _)| row.id < first);
+            }
         }
+        let mut next = if interrupted { Next::No } else { Next::Yes };
         for (row, refused) in &refused {
-            self.outbox.failed(&self.verdict(row, refused, now), now)?;
+            let failed = self.verdict(row, refused, now);
+            if held && failed.again.is_some() {
+                next = Next::No;
+            } else if refused.fault == Fault::Feed && next == Next::Yes {
+                next = Next::Perhaps;
+            }
+            self.outbox.failed(&failed, now)?;
         }
-        Ok(Pass { published: published.len(), failed: refused.len() })
+        let pass = Pass { published: published.len(), failed: refused.len() };
+        Ok((pass, next))
     }
 
-    /// Appends events to the feed: which were refused, and which have got which version.
-    fn append<'a>(&mut self, events: &[(&'a Row, ControlEvent)]) -> (Refusals<'a>, Stamps<'a>) {
-        let Some((first, _)) = events.first() else { return Default::default() };
+    /// Appends events to the feed.
+    fn append<'a>(&mut self, events: &[(&'a Row, ControlEvent)]) -> Answer<'a> {
+        let mut answer = Answer::default();
+        let Some((first, _)) = events.first() else { return answer };
         if self.stopped {
             if let Err(error) = self.sink.reopen() {
-                let refused = Refused { reason: error.to_string(), after: None, own: false };
-                return (vec![(*first, refused)], Vec::new());
+                let reason = error.to_string();
+                answer.refusals =
+                    vec![(*first, Refused { reason, after: None, fault: Fault::Feed })];
+                return answer;
             }
             self.stopped = false;
         }
         let given: Vec<_> = events.iter().map(|(_, event)| event.clone()).collect();
         let results = match self.sink.append(&given) {
             Ok(results) => results,
-            Err(CallError::Failed(failure)) => {
-                self.stopped = matches!(failure, Failure::Broken(_));
-                return (vec![(*first, refused(failure))], Vec::new());
-            }
-            Err(CallError::Stopped(error)) => {
-                self.stopped = true;
-                // Which of them it was comes out when they are handed over one by one.
-                let own = events.len() == 1;
-                self.alone = self.alone.max(events.len());
-                let refused = Refused { reason: error.to_string(), after: None, own };
-                return (vec![(*first, refused)], Vec::new());
+            Err(error) => {
+                self.stopped =
+                    matches!(error, CallError::Stopped(_) | CallError::Failed(Failure::Broken(_)));
+                let refused = match error {
+                    CallError::Failed(failure) => refused(failure),
+                    CallError::Stopped(PluginError::Interrupted { .. }) => {
+                        answer.interrupted = true;
+                        return answer;
+                    }
+                    CallError::Stopped(error) => {
+                        let fault = match error {
+                            PluginError::Trapped { .. }
+                            | PluginError::TimedOut { computing: true, .. } => Fault::Event,
+                            // It waits for something outside.
+                            _ => Fault::Feed,
+                        };
+                        Refused { reason: error.to_string(), after: None, fault }
+                    }
+                };
+                if refused.fault == Fault::Event && events.len() > 1 {
+                    // Which of them it was comes out when they are handed over one by one.
+                    self.alone = self.alone.max(events.len());
+                    answer.again = true;
+                } else {
+                    answer.refusals = vec![(*first, refused)];
+                }
+                return answer;
             }
         };
-        let (mut refusals, mut stamps) = (Vec::new(), Vec::new());
         for ((row, _), result) in events.iter().zip(results) {
             match result {
                 Ok(0) => {
-                    let reason = "the feed sink gives it no control version".to_owned();
-                    refusals.push((*row, Refused { reason, after: None, own: true }));
+                    // As of the sink `nop`: it is not for this event that it does so.
+                    let reason = "the feed sink gives no control versions".to_owned();
+                    let fault = Fault::Feed;
+                    answer.refusals.push((*row, Refused { reason, after: None, fault }));
+                    break;
                 }
-                Ok(version) => stamps.push((*row, version)),
+                Ok(version) => answer.stamps.push((*row, version)),
                 Err(failure) => {
-                    refusals.push((*row, refused(failure)));
+                    answer.refusals.push((*row, refused(failure)));
                     // The sink stops there.
                     break;
                 }
             }
         }
-        (refusals, stamps)
+        answer
     }
 
     fn verdict(&self, row: &Row, refused: &Refused, now: Timestamp) -> Failed {
         let failures = row.attempts.saturating_add(1);
-        let dead = refused.own && row.refusals.saturating_add(1) >= self.options.attempts;
+        let own = refused.fault == Fault::Event;
+        let dead = own && row.refusals.saturating_add(1) >= self.options.attempts;
         let wait = refused.after.unwrap_or_default().max(self.options.backoff.after(failures));
+        let wait = wait.min(LONGEST_WAIT / 2);
         let wait = i64::try_from(wait.as_nanos()).unwrap_or(i64::MAX);
         let again = Timestamp::from_unix_nanos(now.unix_nanos().saturating_add(wait));
-        let (error, own) = (refused.reason.clone(), refused.own);
+        let error = refused.reason.clone();
         Failed { row: row.id, error, own, again: (!dead).then_some(again) }
     }
 
@@ -249,13 +322,16 @@ impl Publisher {
 /// An outbox prunes so many rows at a time.
 const PRUNED_AT_ONCE: usize = 10_000;
 
+/// How often there may be something to prune.
+const PRUNED_EVERY: Duration = Duration::from_mins(5);
+
 fn refused(failure: Failure) -> Refused {
     match failure {
         Failure::Retry { after, reason } | Failure::InDoubt { after, reason } => {
-            Refused { reason, after, own: false }
+            Refused { reason, after, fault: Fault::Feed }
         }
-        Failure::Rejected(reason) => Refused { reason, after: None, own: true },
-        Failure::Broken(reason) => Refused { reason, after: None, own: false },
+        Failure::Rejected(reason) => Refused { reason, after: None, fault: Fault::Event },
+        Failure::Broken(reason) => Refused { reason, after: None, fault: Fault::Feed },
     }
 }
 
@@ -263,6 +339,7 @@ fn refused(failure: Failure) -> Refused {
 pub struct Pump {
     shared: Arc<Shared>,
     interrupter: Interrupter,
+    stop: Arc<AtomicBool>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -299,11 +376,12 @@ impl Pump {
     pub fn start(publisher: Publisher, logger: Arc<dyn Logger>) -> std::io::Result<Self> {
         let shared = Arc::new(Shared { signals: Mutex::default(), changed: Condvar::new() });
         let interrupter = publisher.sink.interrupter();
+        let stop = publisher.stop.clone();
         let work = shared.clone();
         let thread = thread::Builder::new()
             .name("wasink-pump".to_owned())
             .spawn(move || run(publisher, &work, &*logger))?;
-        Ok(Self { shared, interrupter, thread: Mutex::new(Some(thread)) })
+        Ok(Self { shared, interrupter, stop, thread: Mutex::new(Some(thread)) })
     }
 
     /// Says that there is something new: a producer does so after it has committed. Does not block.
@@ -317,8 +395,9 @@ impl Pump {
         self.shared.signals().state.clone()
     }
 
-    /// Ends it: waits for the pass under way for at most `grace`, then ends the call that it is in.
+    /// Ends it: waits for the call under way for at most `grace`, then ends that too.
     pub fn stop(&self, grace: Duration) {
+        self.stop.store(true, Ordering::Relaxed);
         self.shared.signals().stopping = true;
         self.shared.changed.notify_all();
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -345,40 +424,46 @@ fn run(mut publisher: Publisher, shared: &Shared, logger: &dyn Logger) {
     loop {
         let passed = publisher.pass();
         let state = publisher.state();
-        let period = publisher.options.period;
-        let mut signals = shared.signals();
         let problem = match (&passed, &state) {
             (Err(error), _) | (_, Err(error)) => Some(error.to_string()),
-            (Ok(pass), Ok(_)) if pass.failed > 0 => {
-                Some("an event is not published; `last_error` of its row says why".to_owned())
-            }
-            _ => None,
+            (Ok(_), Ok(state)) => state.waiting.as_ref().map(|waiting| {
+                let error = printable(&waiting.error);
+                format!("event `{}` is not published: {error}", printable(&waiting.event_id))
+            }),
         };
-        if let Ok(pass) = passed {
-            signals.state.published += pass.published as u64;
-            signals.state.failed += pass.failed as u64;
-        }
-        if let Ok(state) = state {
-            if state.dead > signals.state.outbox.dead {
-                let dead = [("dead".to_owned(), state.dead.into())];
-                let message = "events are dead letters: they are not published any more";
-                logger.log(&Line { level: Level::Error, sink: None, message, fields: &dead });
+        let (told, more_dead) = {
+            let mut signals = shared.signals();
+            if let Ok(pass) = passed {
+                signals.state.published += pass.published as u64;
+                signals.state.failed += pass.failed as u64;
             }
-            signals.state.outbox = state;
+            let mut more_dead = None;
+            if let Ok(state) = state {
+                let more = state.dead > signals.state.outbox.dead;
+                more_dead = more.then_some(state.dead);
+                signals.state.outbox = state;
+            }
+            let told = problem != signals.state.problem;
+            signals.state.problem.clone_from(&problem);
+            (told, more_dead)
+        };
+        // Without the lock: a logger may take its time.
+        if let Some(dead) = more_dead {
+            let dead = [("dead".to_owned(), dead.into())];
+            let message = "events are dead letters: they are not published any more";
+            logger.log(&Line { level: Level::Error, sink: None, message, fields: &dead });
         }
-        if problem != signals.state.problem {
+        if told {
             let (level, message) = match problem {
                 Some(_) => (Level::Warn, "can't publish all that is in the outbox"),
                 None => (Level::Info, "publishing again"),
             };
-            let fields: Vec<_> = problem
-                .iter()
-                .map(|reason| ("reason".to_owned(), reason.as_str().into()))
-                .collect();
+            let reason = |reason: &String| ("reason".to_owned(), reason.as_str().into());
+            let fields: Vec<_> = problem.iter().map(reason).collect();
             logger.log(&Line { level, sink: None, message, fields: &fields });
-            signals.state.problem = problem;
         }
-        let until = Instant::now() + period;
+        let mut signals = shared.signals();
+        let until = Instant::now() + publisher.options.period;
         while !signals.woken && !signals.stopping {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {

@@ -16,7 +16,10 @@ use wasink_chassis::plugin::{
     CallError, Description, Failure, Interrupter, PluginError, PluginVersion,
 };
 use wasink_feed::applier::sqlite::SqliteStore;
-use wasink_feed::applier::{Applied, Applier, ApplierOptions, Apply, ApplyError, Halt, Store as _};
+use wasink_feed::applier::{
+    Applied, Applier, ApplierOptions, Apply, ApplyError, FeedStatus, Halt, Place, SkipError,
+    Store as _,
+};
 use wasink_feed::artifacts::{Artifact, Directory};
 use wasink_record::{Clock, ControlEvent, ControlType, InvalidRecord, SystemClock, Timestamp};
 
@@ -174,6 +177,10 @@ impl Kit {
     }
 }
 
+fn applied(applied: usize, known: usize) -> Applied {
+    Applied { applied, known, skipped: 0 }
+}
+
 fn event(id: &str, version: u64) -> ControlEvent {
     of("acme", id, version)
 }
@@ -191,7 +198,7 @@ fn each_event_is_applied_once_in_order_and_acknowledged_after_it_is_committed() 
     let kit = Kit::new();
     kit.put(vec![event("a", 1), event("b", 5), event("c", 9)]);
     let mut applier = kit.applier();
-    assert_eq!(applier.pass().unwrap(), Applied { applied: 3, known: 0 });
+    assert_eq!(applier.pass().unwrap(), applied(3, 0));
     assert_eq!(kit.changes(), ["a", "b", "c"]);
     assert_eq!(kit.acks(), [["a", "b", "c"]]);
     assert_eq!(applier.store().cursor().unwrap(), 9);
@@ -199,7 +206,7 @@ fn each_event_is_applied_once_in_order_and_acknowledged_after_it_is_committed() 
     assert_eq!(applier.pass().unwrap(), Applied::default());
     // After a restart as well.
     kit.put(vec![event("d", 10)]);
-    assert_eq!(kit.applier().pass().unwrap(), Applied { applied: 1, known: 0 });
+    assert_eq!(kit.applier().pass().unwrap(), applied(1, 0));
     assert_eq!(kit.changes(), ["a", "b", "c", "d"]);
 }
 
@@ -208,7 +215,7 @@ fn an_event_that_comes_again_at_another_place_is_known_by_its_id() {
     let kit = Kit::new();
     kit.put(vec![event("a", 1), event("a", 2), event("b", 3)]);
     let mut applier = kit.applier();
-    assert_eq!(applier.pass().unwrap(), Applied { applied: 2, known: 1 });
+    assert_eq!(applier.pass().unwrap(), applied(2, 1));
     assert_eq!(kit.changes(), ["a", "b"]);
     // Its artifact is not even looked for: it may be another by now.
     let again = ControlEvent::builder("b", ControlType::TenantCreated)
@@ -217,7 +224,7 @@ fn an_event_that_comes_again_at_another_place_is_known_by_its_id() {
         .build()
         .unwrap();
     kit.put(vec![again]);
-    assert_eq!(applier.pass().unwrap(), Applied { applied: 0, known: 1 });
+    assert_eq!(applier.pass().unwrap(), applied(0, 1));
     assert_eq!(applier.store().cursor().unwrap(), 4);
 }
 
@@ -233,16 +240,111 @@ fn what_can_t_be_applied_halts_what_comes_after_and_leaves_nothing_of_itself() {
     assert_eq!(kit.changes(), ["a"]);
     assert_eq!(kit.acks(), [["a"]]);
     assert_eq!(applier.store().cursor().unwrap(), 1);
-    // Somebody says that the node is to go on without it.
-    let other = applier.skip(3, "wrong").unwrap_err();
-    assert_eq!(other.to_string(), "event `b` at 2: it is the next, not 3");
-    applier.skip(2, "ticket 7").unwrap();
+    // Any process can ask what halts it, and say that the node is to go on without it.
+    let mut operator = SqliteStore::open(&kit.path(), "fleet").unwrap();
+    let status = operator.status().unwrap();
+    let halted = status.halted.clone().unwrap();
+    assert_eq!((status.cursor, halted.version, halted.event_id.as_str()), (1, 2, "b"));
+    assert_eq!(halted.reason, "I can't");
+    let begun = halted.since;
+    applier.pass().unwrap_err();
+    assert_eq!(operator.status().unwrap().halted.unwrap().since, begun, "it is the same halt");
+
+    let said = |answer: Result<(), SkipError>| answer.unwrap_err().to_string();
+    assert_eq!(said(operator.skip(3, "wrong")), "it is event `b` at 2 that halts the feed");
+    assert_eq!(said(operator.skip(2, " ")), "say why: the reason is kept in the log");
+    operator.skip(2, "ticket 7").unwrap();
+    assert_eq!(operator.status().unwrap().skip, Some((2, "ticket 7".to_owned())));
+    assert_eq!(applier.pass().unwrap(), Applied { skipped: 1, ..applied(1, 0) });
     assert!(kit.lines.0.lock().unwrap().iter().any(|line| line.contains("ticket 7")));
-    assert_eq!(applier.pass().unwrap(), Applied { applied: 1, known: 0 });
     assert_eq!(kit.changes(), ["a", "c"]);
-    assert!(
-        applier.skip(4, "none").unwrap_err().to_string().ends_with("there is nothing behind 3")
+    assert_eq!(kit.acks(), [["b", "c"]]);
+    assert_eq!(operator.status().unwrap(), FeedStatus { cursor: 3, ..FeedStatus::default() });
+    let nothing = "nothing halts the feed, so there is nothing to skip; it is at 3";
+    assert_eq!(said(operator.skip(4, "none")), nothing);
+    // What was skipped is not applied: behind a replay it halts again.
+    operator.replay(1).unwrap();
+    assert_eq!(applier.pass().unwrap_err().to_string(), "event `b` at 2: I can't");
+}
+
+#[test]
+fn what_is_to_be_skipped_and_can_be_applied_after_all_is_applied() {
+    let kit = Kit::new();
+    kit.put(vec![of("refused", "a", 1), event("b", 2)]);
+    let mut applier = kit.applier();
+    applier.pass().unwrap_err();
+    applier.store().skip(1, "ticket 8").unwrap();
+    kit.feed.lock().unwrap().events.clear();
+    kit.put(vec![event("a", 1), event("b", 2)]);
+    assert_eq!(applier.pass().unwrap(), applied(2, 0));
+    assert_eq!(applier.store().status().unwrap().skip, None);
+}
+
+#[test]
+fn two_appliers_of_one_database_apply_each_event_once() {
+    let kit = Kit::new();
+    let ids: Vec<_> = (1..=200).map(|n| format!("evt_{n}")).collect();
+    kit.put(ids.iter().zip(1..).map(|(id, version)| event(id, version)).collect());
+    let mut options = ApplierOptions::default();
+    options.batch = 7;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let both = [(), ()].map(|()| kit.applier_with(options, clock.clone()));
+    let sums: usize = std::thread::scope(|scope| {
+        let threads = both.map(|mut applier| scope.spawn(move || applier.pass().unwrap().applied));
+        threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+    });
+    assert_eq!((sums, kit.changes()), (200, ids));
+}
+
+#[test]
+fn a_cursor_that_is_set_back_while_events_are_applied_stays_set_back() {
+    struct Rewinds(PathBuf, bool);
+    impl Apply<SqliteStore> for Rewinds {
+        fn apply(
+            &mut self,
+            event: &ControlEvent,
+            _: Option<&Artifact>,
+            transaction: &mut Transaction<'_>,
+        ) -> Result<(), ApplyError> {
+            let sql = "INSERT INTO changes (event_id) VALUES (?)";
+            transaction.execute(sql, [event.event_id()]).unwrap();
+            Ok(())
+        }
+        fn applied(&mut self, _: usize) {
+            if !std::mem::replace(&mut self.1, true) {
+                SqliteStore::open(&self.0, "fleet").unwrap().replay(0).unwrap();
+            }
+        }
+    }
+    let kit = Kit::new();
+    kit.put(vec![event("a", 1), event("b", 2)]);
+    let mut store = SqliteStore::open(&kit.path(), "fleet").unwrap();
+    let now = SystemClock.now();
+    let mut nothing = |_: &mut Transaction<'_>| Ok(());
+    let place = |since, version| Place { since, version };
+    store.apply("a", place(0, 1), now, &mut nothing).unwrap();
+    // It believes to be at 1, and somebody has begun again.
+    SqliteStore::open(&kit.path(), "fleet").unwrap().replay(0).unwrap();
+    let mut called = false;
+    let moved = store.apply("b", place(1, 2), now, &mut |_| {
+        called = true;
+        Ok(())
+    });
+    assert!(matches!(moved, Err(ApplyError::Moved)) && !called, "{moved:?}");
+    assert_eq!((store.cursor().unwrap(), store.is_applied("b").unwrap()), (0, false));
+    let mut applier = Applier::new(
+        Box::new(Source(kit.feed.clone())),
+        store,
+        Box::new(Rewinds(kit.path(), false)),
+        None,
+        ApplierOptions::default(),
+        Arc::new(SystemClock),
+        kit.lines.clone(),
     );
+    assert_eq!(applier.pass().unwrap(), applied(1, 1));
+    assert_eq!(applier.store().cursor().unwrap(), 0);
+    assert_eq!(applier.pass().unwrap(), applied(0, 2));
+    assert_eq!(kit.changes(), ["b"]);
 }
 
 #[test]
@@ -315,8 +417,8 @@ fn a_replay_goes_over_everything_and_applies_only_what_is_not_known() {
     applier.pass().unwrap();
     let forget = "DELETE FROM applied_events WHERE event_id = 'b'";
     Connection::open(kit.path()).unwrap().execute(forget, ()).unwrap();
-    applier.replay(0).unwrap();
-    assert_eq!(applier.pass().unwrap(), Applied { applied: 1, known: 1 });
+    applier.store().replay(0).unwrap();
+    assert_eq!(applier.pass().unwrap(), applied(1, 1));
     assert_eq!(kit.changes(), ["a", "b", "b"]);
 }
 
@@ -340,6 +442,151 @@ fn ids_are_forgotten_once_nobody_can_publish_their_events_again() {
     for (id, known) in [("a", false), ("b", false), ("c", true)] {
         assert_eq!(applier.store().is_applied(id).unwrap(), known, "{id}");
     }
+    // They would come after what came after them.
+    let refused = applier.store().replay(1).unwrap_err().to_string();
+    assert!(refused.starts_with("ids up to 2 are forgotten"), "{refused}");
+    applier.store().replay(2).unwrap();
+}
+
+#[test]
+fn what_a_database_rolled_back_by_itself_is_not_applied() {
+    struct RolledBack;
+    impl Apply<SqliteStore> for RolledBack {
+        fn apply(
+            &mut self,
+            _: &ControlEvent,
+            _: Option<&Artifact>,
+            transaction: &mut Transaction<'_>,
+        ) -> Result<(), ApplyError> {
+            let one = "INSERT OR ROLLBACK INTO once VALUES (1)";
+            transaction.execute(one, ()).unwrap();
+            // It does not look at what comes of it.
+            drop(transaction.execute(one, ()));
+            Ok(())
+        }
+    }
+    let kit = Kit::new();
+    kit.put(vec![event("a", 1)]);
+    let table = "CREATE TABLE once (n INTEGER PRIMARY KEY)";
+    Connection::open(kit.path()).unwrap().execute(table, ()).unwrap();
+    let store = SqliteStore::open(&kit.path(), "fleet").unwrap();
+    let (source, clock) = (Box::new(Source(kit.feed.clone())), Arc::new(SystemClock));
+    let (options, lines) = (ApplierOptions::default(), kit.lines.clone());
+    let mut applier =
+        Applier::new(source, store, Box::new(RolledBack), None, options, clock, lines);
+    let halt = applier.pass().unwrap_err().to_string();
+    assert!(halt.contains("the transaction ended before all of it was applied"), "{halt}");
+    assert_eq!(applier.store().cursor().unwrap(), 0);
+    assert!(!applier.store().is_applied("a").unwrap());
+}
+
+#[test]
+fn a_source_that_is_broken_is_opened_again() {
+    struct Breaks(Source, u32);
+    impl FeedPlugin for Breaks {
+        fn version(&self) -> PluginVersion {
+            self.0.version()
+        }
+        fn description(&self) -> Arc<Description> {
+            self.0.description()
+        }
+        fn reopen(&mut self) -> Result<(), PluginError> {
+            self.1 = 2;
+            Ok(())
+        }
+        fn close(&mut self) -> Result<(), CallError> {
+            Ok(())
+        }
+        fn interrupter(&self) -> Interrupter {
+            self.0.interrupter()
+        }
+    }
+    impl FeedSource for Breaks {
+        fn poll(
+            &mut self,
+            since: u64,
+            max: u32,
+            wait: Duration,
+        ) -> Result<Vec<PolledEvent>, CallError> {
+            match self.1 {
+                // Nothing helps but to open it again.
+                0 | 1 => {
+                    self.1 = 1;
+                    Err(Failure::Broken("no more".to_owned()).into())
+                }
+                _ => self.0.poll(since, max, wait),
+            }
+        }
+        fn wants_acks(&self) -> bool {
+            false
+        }
+        fn ack(&mut self, _: &[String]) -> Result<(), CallError> {
+            Ok(())
+        }
+    }
+    let kit = Kit::new();
+    kit.put(vec![event("a", 1)]);
+    let store = SqliteStore::open(&kit.path(), "fleet").unwrap();
+    let source = Box::new(Breaks(Source(kit.feed.clone()), 0));
+    let apply = Box::new(Writes(kit.reloads.clone()));
+    let (options, lines) = (ApplierOptions::default(), kit.lines.clone());
+    let clock = Arc::new(SystemClock);
+    let mut applier = Applier::new(source, store, apply, None, options, clock, lines);
+    assert!(matches!(applier.pass(), Err(Halt::Source(_))));
+    assert_eq!(applier.pass().unwrap(), applied(1, 0));
+}
+
+#[test]
+fn versions_that_can_t_be_are_not_applied_and_old_ones_are_passed_over() {
+    let kit = Kit::new();
+    kit.put(vec![event("a", 1), event("b", 2)]);
+    struct Repeats(Source);
+    impl FeedPlugin for Repeats {
+        fn version(&self) -> PluginVersion {
+            self.0.version()
+        }
+        fn description(&self) -> Arc<Description> {
+            self.0.description()
+        }
+        fn reopen(&mut self) -> Result<(), PluginError> {
+            Ok(())
+        }
+        fn close(&mut self) -> Result<(), CallError> {
+            Ok(())
+        }
+        fn interrupter(&self) -> Interrupter {
+            self.0.interrupter()
+        }
+    }
+    impl FeedSource for Repeats {
+        fn poll(
+            &mut self,
+            _: u64,
+            max: u32,
+            wait: Duration,
+        ) -> Result<Vec<PolledEvent>, CallError> {
+            self.0.poll(0, max, wait)
+        }
+        fn wants_acks(&self) -> bool {
+            false
+        }
+        fn ack(&mut self, _: &[String]) -> Result<(), CallError> {
+            Ok(())
+        }
+    }
+    let store = SqliteStore::open(&kit.path(), "fleet").unwrap();
+    let source = Box::new(Repeats(Source(kit.feed.clone())));
+    let apply = Box::new(Writes(kit.reloads.clone()));
+    let (options, lines) = (ApplierOptions::default(), kit.lines.clone());
+    let clock = Arc::new(SystemClock);
+    let mut applier = Applier::new(source, store, apply, None, options, clock, lines);
+    assert_eq!(applier.pass().unwrap(), applied(2, 0));
+    assert_eq!(applier.pass().unwrap(), applied(0, 0));
+    assert_eq!(kit.changes(), ["a", "b"]);
+    kit.put(vec![event("c", u64::MAX)]);
+    let halt = applier.pass().unwrap_err().to_string();
+    assert!(halt.contains("the control version 18446744073709551615"), "{halt}");
+    assert_eq!(applier.store().cursor().unwrap(), 2);
 }
 
 #[test]
@@ -347,10 +594,12 @@ fn a_cursor_that_is_none_is_an_error_and_not_the_beginning() {
     let kit = Kit::new();
     drop(kit.applier());
     let connection = Connection::open(kit.path()).unwrap();
-    connection.execute("INSERT INTO feed_cursors VALUES ('fleet', -1)", ()).unwrap();
+    connection
+        .execute("INSERT INTO feed_cursors (feed, control_version) VALUES ('fleet', -1)", ())
+        .unwrap();
     let halt = kit.applier().pass().unwrap_err();
     assert!(matches!(halt, Halt::Store(_)), "{halt}");
-    assert_eq!(halt.to_string(), "the database: its cursor is below 0");
+    assert_eq!(halt.to_string(), "the database: a control version is below 0");
 }
 
 #[test]

@@ -123,7 +123,8 @@ fn retry(reason: &str) -> Failure {
 
 fn trap() -> CallError {
     let plugin: PluginName = "fake".parse().unwrap();
-    PluginError::Interrupted { plugin, call: "append" }.into()
+    let (reason, last_words) = ("unreachable".to_owned(), String::new());
+    PluginError::Trapped { plugin, call: "append", reason, last_words }.into()
 }
 
 struct Silent;
@@ -198,6 +199,11 @@ impl Kit {
 
 fn event(id: &str) -> ControlEvent {
     ControlEvent::builder(id, ControlType::TenantCreated).tenant_id("acme").build().unwrap()
+}
+
+fn counts(publisher: &mut Publisher) -> (u64, u64) {
+    let state = publisher.state().unwrap();
+    (state.pending, state.dead)
 }
 
 fn always() -> Answer {
@@ -291,8 +297,11 @@ fn a_feed_that_can_t_be_reached_holds_up_what_comes_after_and_nothing_dies_of_it
             kit.row("a", "attempt_count, refused_count, last_error, dead_at"),
             format!("{attempt}|0|no route|-")
         );
-        // Before its time nothing is tried, not even the one behind it.
+        // Before its time nothing is tried, not even the one behind it, and it is told why.
         kit.calls();
+        let waiting = publisher.state().unwrap().waiting.unwrap();
+        assert_eq!((&*waiting.event_id, &*waiting.error), ("a", "no route"));
+        assert_eq!(waiting.attempts, attempt);
         assert_eq!(publisher.pass().unwrap(), Pass::default());
         assert!(kit.calls().is_empty());
         kit.clock.go_on(options.backoff.longest);
@@ -330,12 +339,11 @@ fn an_event_that_is_refused_is_a_dead_letter_in_the_end_and_can_come_back() {
     let mut publisher = kit.publisher(options, answer);
     for published in [1, 0] {
         assert_eq!(publisher.pass().unwrap(), Pass { published, failed: 1 });
-        assert_eq!(publisher.state().unwrap(), OutboxState { pending: 2, dead: 0 });
+        assert_eq!(counts(&mut publisher), (2, 0));
         kit.clock.go_on(options.backoff.longest);
     }
-    assert_eq!(publisher.pass().unwrap(), Pass { published: 0, failed: 1 });
-    assert_eq!(publisher.pass().unwrap(), Pass { published: 1, failed: 0 });
-    assert_eq!(publisher.state().unwrap(), OutboxState { pending: 0, dead: 1 });
+    assert_eq!(publisher.pass().unwrap(), Pass { published: 1, failed: 1 });
+    assert_eq!(counts(&mut publisher), (0, 1));
     let dead = publisher.outbox().dead(10).unwrap();
     assert_eq!((dead.len(), dead[0].event_id.as_str(), dead[0].attempts), (1, "bad", 3));
     assert_eq!(dead[0].error, "too odd");
@@ -362,7 +370,7 @@ fn rows_that_no_event_comes_of_are_told_and_given_up() {
     for _ in 0..3 {
         publisher.pass().unwrap();
     }
-    assert_eq!(publisher.state().unwrap(), OutboxState { pending: 0, dead: 2 });
+    assert_eq!(counts(&mut publisher), (0, 2));
     assert!(kit.row("nonsense", "last_error").starts_with("its payload is no event: "));
     assert_eq!(
         kit.row("other", "last_error"),
@@ -379,8 +387,14 @@ fn a_feed_that_gives_no_version_has_not_published() {
     assert_eq!(publisher.pass().unwrap(), Pass { published: 0, failed: 1 });
     assert_eq!(
         kit.row("a", "last_error, published_control_version"),
-        "the feed sink gives it no control version|-"
+        "the feed sink gives no control versions|-"
     );
+    // As often as it may be: it is not the event's fault.
+    for _ in 0..20 {
+        kit.clock.go_on(Duration::from_hours(1));
+        publisher.pass().unwrap();
+    }
+    assert_eq!((counts(&mut publisher), kit.row("a", "attempt_count")), ((1, 0), "21".to_owned()));
 }
 
 #[test]
@@ -395,10 +409,49 @@ fn an_event_that_stops_the_sink_is_found_among_others_and_given_up() {
         publisher.pass().unwrap();
         kit.clock.go_on(options.backoff.longest);
     }
-    assert_eq!(publisher.state().unwrap(), OutboxState { pending: 0, dead: 1 });
+    assert_eq!(counts(&mut publisher), (0, 1));
     assert_eq!(publisher.outbox().dead(10).unwrap()[0].event_id, "poison");
     assert_eq!(kit.row("c", "published_control_version"), "3");
     assert!(kit.feed.lock().unwrap().reopened >= 2);
+}
+
+#[test]
+fn a_call_that_was_ended_from_outside_is_nobodys_fault() {
+    let kit = Kit::new();
+    kit.produce(&["a"]);
+    let plugin: PluginName = "fake".parse().unwrap();
+    let interrupted = move || PluginError::Interrupted { plugin: plugin.clone(), call: "append" };
+    let answer: Answer = Box::new(move |_| Some(Err(interrupted().into())));
+    let mut publisher = kit.publisher(PumpOptions::default(), answer);
+    assert_eq!(publisher.pass().unwrap(), Pass::default());
+    assert_eq!(kit.row("a", "attempt_count, last_error"), "0|-");
+    let mut publisher = kit.publisher(PumpOptions::default(), always());
+    assert_eq!(publisher.pass().unwrap(), Pass { published: 1, failed: 0 });
+}
+
+#[test]
+fn where_order_does_not_matter_a_feed_that_is_gone_is_not_asked_for_every_row() {
+    let kit = Kit::new();
+    let ids: Vec<_> = (0..100).map(|n| format!("e{n}")).collect();
+    kit.produce(&ids.iter().map(String::as_str).collect::<Vec<_>>());
+    let mut options = PumpOptions::default();
+    (options.order, options.batch) = (Order::Relaxed, 10);
+    let answer: Answer = Box::new(|_| Some(Err(retry("no route").into())));
+    let mut publisher = kit.publisher(options, answer);
+    publisher.pass().unwrap();
+    assert_eq!(kit.calls().len(), 3);
+}
+
+#[test]
+fn a_clock_that_was_set_back_holds_nothing_up() {
+    let kit = Kit::new();
+    kit.produce(&["a"]);
+    let answer: Answer = Box::new(|_| Some(Err(retry("no route").into())));
+    kit.clock.go_on(Duration::from_hours(48));
+    kit.publisher(PumpOptions::default(), answer).pass().unwrap();
+    kit.clock.0.store(START, Ordering::SeqCst);
+    let mut publisher = kit.publisher(PumpOptions::default(), always());
+    assert_eq!(publisher.pass().unwrap(), Pass { published: 1, failed: 0 });
 }
 
 #[test]
@@ -427,7 +480,7 @@ fn rows_go_some_time_after_they_were_published_and_no_others() {
     options.keep = Duration::from_secs(60);
     let answer: Answer = Box::new(|id| (id == "late").then(|| Err(retry("later").into())));
     let mut publisher = kit.publisher(options, answer);
-    publisher.pass().unwrap();
+    kit.publisher(options, always()).pass().unwrap();
     kit.clock.go_on(Duration::from_secs(61));
     kit.produce(&["new", "late"]);
     publisher.pass().unwrap();

@@ -7,7 +7,8 @@ use rusqlite::{Connection, OptionalExtension as _, Row as SqlRow, Transaction, p
 use wasink_record::{ControlEvent, Timestamp};
 
 use super::{
-    AppendError, Dead, Failed, Order, Outbox, OutboxError, OutboxState, Row, cut, text_of,
+    AppendError, Dead, Failed, LONGEST_WAIT, Order, Outbox, OutboxError, OutboxState, Row, Waiting,
+    cut, text_of,
 };
 
 /// Rows that are inserted by one statement.
@@ -41,6 +42,8 @@ CREATE TABLE IF NOT EXISTS control_events_outbox (
 );
 CREATE INDEX IF NOT EXISTS control_events_outbox_pending
     ON control_events_outbox (id) WHERE published_control_version IS NULL;
+CREATE INDEX IF NOT EXISTS control_events_outbox_published
+    ON control_events_outbox (published_at) WHERE published_control_version IS NOT NULL;
 ";
 
 /// Columns that came later.
@@ -186,25 +189,32 @@ fn pending(row: &SqlRow<'_>) -> rusqlite::Result<(Row, Option<String>)> {
 
 impl Outbox for SqliteOutbox {
     fn due(&mut self, max: usize, order: Order, now: Timestamp) -> Result<Vec<Row>, OutboxError> {
-        let now = text_of(now);
+        let latest = Timestamp::from_unix_nanos(
+            now.unix_nanos()
+                .saturating_add(i64::try_from(LONGEST_WAIT.as_nanos()).unwrap_or(i64::MAX)),
+        );
+        let (now, latest) = (text_of(now), text_of(latest));
         let due = match order {
             Order::Held => "",
-            Order::Relaxed => "AND (next_attempt_at IS NULL OR next_attempt_at <= ?2)",
+            Order::Relaxed => {
+                "AND (next_attempt_at IS NULL OR next_attempt_at <= ?2 OR next_attempt_at > ?3)"
+            }
         };
         let sql = format!(
             "SELECT id, event_id, payload_json, attempt_count, refused_count, \
                     next_attempt_at \
              FROM control_events_outbox \
-             WHERE published_control_version IS NULL AND dead_at IS NULL AND ?2 IS NOT NULL {due} \
+             WHERE published_control_version IS NULL AND dead_at IS NULL \
+               AND ?2 IS NOT NULL AND ?3 IS NOT NULL {due} \
              ORDER BY id LIMIT ?1"
         );
         let mut statement = self.0.prepare_cached(&sql).map_err(error)?;
         let max = i64::try_from(max).unwrap_or(i64::MAX);
-        let found = statement.query_map(params![max, now], pending).map_err(error)?;
+        let found = statement.query_map(params![max, now, latest], pending).map_err(error)?;
         let mut rows = Vec::new();
         for found in found {
             let (row, again) = found.map_err(error)?;
-            if again.is_some_and(|again| again > now) {
+            if again.is_some_and(|again| again > now && again <= latest) {
                 break;
             }
             rows.push(row);
@@ -249,14 +259,21 @@ impl Outbox for SqliteOutbox {
 
     fn prune(&mut self, age: Duration, now: Timestamp) -> Result<usize, OutboxError> {
         let age = i64::try_from(age.as_nanos()).unwrap_or(i64::MAX);
-        let before = Timestamp::from_unix_nanos(now.unix_nanos().saturating_sub(age));
+        let before = text_of(Timestamp::from_unix_nanos(now.unix_nanos().saturating_sub(age)));
+        // Most of the time there is nothing, and nobody has to wait for that.
+        let some = "SELECT 1 FROM control_events_outbox \
+                    WHERE published_control_version IS NOT NULL AND published_at < ? LIMIT 1";
+        let found = self.0.prepare_cached(some).and_then(|mut some| some.exists([&before]));
+        if !found.map_err(error)? {
+            return Ok(0);
+        }
         self.0
             .execute(
                 "DELETE FROM control_events_outbox WHERE id IN ( \
                      SELECT id FROM control_events_outbox \
                      WHERE published_control_version IS NOT NULL AND published_at < ?1 \
-                     ORDER BY id LIMIT ?2)",
-                params![text_of(before), i64::try_from(PRUNED).unwrap_or(i64::MAX)],
+                     ORDER BY published_at LIMIT ?2)",
+                params![before, i64::try_from(PRUNED).unwrap_or(i64::MAX)],
             )
             .map_err(error)
     }
@@ -264,11 +281,21 @@ impl Outbox for SqliteOutbox {
     fn state(&mut self) -> Result<OutboxState, OutboxError> {
         let sql = "SELECT count(*) - count(dead_at), count(dead_at) FROM control_events_outbox \
                    WHERE published_control_version IS NULL";
-        let state = self.0.query_row(sql, [], |row| {
-            let (pending, dead): (i64, i64) = (row.get(0)?, row.get(1)?);
-            Ok(OutboxState { pending: pending.unsigned_abs(), dead: dead.unsigned_abs() })
+        let (pending, dead): (i64, i64) =
+            self.0.query_row(sql, [], |row| row.try_into()).map_err(error)?;
+        let sql = "SELECT id, event_id, attempt_count, last_error FROM control_events_outbox \
+                   WHERE published_control_version IS NULL AND dead_at IS NULL \
+                     AND last_error IS NOT NULL \
+                   ORDER BY id LIMIT 1";
+        let waiting = self.0.query_row(sql, [], |row| {
+            let (row, event_id, attempts, error) = row.try_into()?;
+            Ok(Waiting { row, event_id, attempts, error })
         });
-        state.map_err(error)
+        Ok(OutboxState {
+            pending: pending.unsigned_abs(),
+            dead: dead.unsigned_abs(),
+            waiting: waiting.optional().map_err(error)?,
+        })
     }
 
     fn dead(&mut self, max: usize) -> Result<Vec<Dead>, OutboxError> {
