@@ -30,6 +30,23 @@ struct Wire {
 }
 
 impl ControlEvent {
+    /// What a source gives in the place of something that is no event: nobody can apply it, so it is
+    /// seen, with `reason` in the place of its type, and can be skipped.
+    pub fn unreadable(event_id: &str, control_version: u64, reason: &str) -> Self {
+        Self {
+            event_id: event_id.to_owned(),
+            event_type: format!("unreadable: {reason}"),
+            tenant_id: None,
+            stack_id: None,
+            version: None,
+            base_version: None,
+            artifact_ref: None,
+            checksum: None,
+            control_version,
+            created_at: None,
+        }
+    }
+
     /// Reads an event's JSON object. Fields that it does not know it leaves out. Whether the event
     /// can be applied is the host's to say.
     ///

@@ -5,7 +5,7 @@ use std::io;
 use wasink_guest::{ControlEvent, Directory};
 
 /// The longest event file, in bytes: events point to their artifacts, they don't hold them.
-const LONGEST: u64 = 1 << 20;
+pub(crate) const LONGEST: u64 = 1 << 20;
 
 /// How the name of an event's file ends.
 pub(crate) const EXTENSION: &str = ".json";
@@ -68,19 +68,38 @@ impl Layout {
         self.at(&format!("{name}{EXTENSION}"))
     }
 
-    /// The event in a file; `None` where there is no such file. What is wrong is told with its name.
+    /// The event in a file; `None` where there is no such file. What is wrong is told with its name;
+    /// with a file that is there and holds no event it is [`io::ErrorKind::InvalidData`].
     pub(crate) fn read(&self, path: &str) -> io::Result<Option<ControlEvent>> {
-        let broken = |reason: String| {
-            io::Error::new(io::ErrorKind::InvalidData, format!("the event file `{path}`: {reason}"))
+        let told = |kind: io::ErrorKind, reason: String| {
+            io::Error::new(kind, format!("the event file `{path}`: {reason}"))
         };
         match self.directory.read(path, LONGEST) {
             Ok(bytes) => match ControlEvent::from_json(&bytes) {
                 Ok(event) => Ok(Some(event)),
-                Err(error) => Err(broken(error.to_string())),
+                Err(error) => Err(told(io::ErrorKind::InvalidData, error.to_string())),
             },
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(broken(error.to_string())),
+            Err(error) => match error.kind() {
+                io::ErrorKind::NotFound => Ok(None),
+                io::ErrorKind::FileTooLarge => {
+                    Err(told(io::ErrorKind::InvalidData, error.to_string()))
+                }
+                kind => Err(told(kind, error.to_string())),
+            },
         }
+    }
+
+    /// The lowest version there is; 0 where there is none. Costs what is there, unless that is 1.
+    pub(crate) fn first(&self) -> io::Result<u64> {
+        if self.directory.exists(&self.version(1))? {
+            return Ok(1);
+        }
+        let names = match self.directory.list(&self.versions()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+            names => names?,
+        };
+        let version = |name: &String| name.strip_suffix(EXTENSION)?.parse().ok();
+        Ok(names.iter().filter_map(version).min().unwrap_or(0))
     }
 
     /// The highest version there is: versions have no gaps. `known` is one that there was.

@@ -69,29 +69,53 @@ impl FileSource {
 
     /// Opens one version after the other, until there is none.
     fn read_versions(&self, since: u64, max: u32) -> Result<Vec<ControlEvent>, Failure> {
+        let layout = &self.layout;
         let mut events = Vec::new();
         for version in (since.saturating_add(1)..).take(usize::try_from(max).unwrap_or(usize::MAX))
         {
-            match self.layout.read(&self.layout.version(version)) {
-                Ok(Some(event)) if event.control_version == version => events.push(event),
+            let path = layout.version(version);
+            let wrong = match layout.read(&path) {
+                Ok(Some(event)) if event.control_version == version => {
+                    events.push(event);
+                    continue;
+                }
                 Ok(Some(event)) => {
-                    let path = self.layout.version(version);
                     let found = event.control_version;
-                    return or_those_before(
-                        events,
-                        format!("the event file `{path}` says that it is version {found}"),
-                    );
+                    format!("the event file `{path}` says that it is version {found}")
                 }
                 Ok(None) => break,
-                Err(error) => return or_those_before(events, error.to_string()),
-            }
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => error.to_string(),
+                Err(error) if events.is_empty() => return Err(error.into()),
+                Err(_) => break,
+            };
+            events.push(ControlEvent::unreadable(&format!("version {version}"), version, &wrong));
         }
-        if !events.is_empty() {
+        if events.is_empty() {
+            self.check_end(since)?;
+        } else {
             // Whoever wrote them may not be done with that. What a loss of power could take back would
             // be another event the next time.
-            self.layout.directory.sync_names(&self.layout.versions())?;
+            layout.directory.sync_names(&layout.versions())?;
         }
         Ok(events)
+    }
+
+    /// That there is nothing behind `since` because it is the last.
+    fn check_end(&self, since: u64) -> Result<(), Failure> {
+        let layout = &self.layout;
+        if since > 0 && layout.directory.exists(&layout.version(since))? {
+            return Ok(());
+        }
+        let first = layout.first()?;
+        let why = match (since, first) {
+            (0, 0) => return Ok(()),
+            (_, 0) => "the feed is empty".to_owned(),
+            (_, first) if first > since => format!("the feed begins at {first}"),
+            _ => format!("the feed ends at {}", layout.head(first)?),
+        };
+        Err(Failure::retry(format!(
+            "{why}, and this node is at {since}: it would miss events, or this is another feed"
+        )))
     }
 
     /// Reads what has come since the directory was listed last.
@@ -106,14 +130,21 @@ impl FileSource {
             now => now?,
         };
         if listed.seen != Some(now) {
-            for name in layout.directory.list(layout.root())? {
-                if !name.ends_with(EXTENSION) || listed.names.contains(&name) {
-                    continue;
+            // What came while it was listed may have been passed by, and something later not.
+            let mut all = false;
+            while !all {
+                all = true;
+                for name in layout.directory.list(layout.root())? {
+                    if !name.ends_with(EXTENSION) || listed.names.contains(&name) {
+                        continue;
+                    }
+                    let path = layout.at(&name);
+                    let Some(event) = layout.read(&path)? else { continue };
+                    // A file may have a second name, which a sink is about to give it.
+                    listed.paths.entry((event.control_version, event.event_id)).or_insert(path);
+                    listed.names.insert(name);
+                    all = false;
                 }
-                let path = layout.at(&name);
-                let Some(event) = layout.read(&path)? else { continue };
-                listed.paths.insert((event.control_version, name.clone()), path);
-                listed.names.insert(name);
             }
             // Times of directories are coarse: one that changed just now may change again unseen.
             let settled =

@@ -145,9 +145,12 @@ fn what_can_t_be_read_is_told_with_its_name_and_nothing_is_passed_over() {
     let second = directory.path().join("versions/00000000000000000002.json");
     fs::write(&second, "{}").unwrap();
     let mut source = source();
-    assert_eq!(poll(&mut source, 0), [(1, "a".to_owned())]);
-    let failure = source.poll(1, 10, Duration::ZERO).unwrap_err();
-    assert!(reason(failure).contains("00000000000000000002.json`: missing field"));
+    // One that nobody can apply, so that it is seen and can be skipped.
+    let events = source.poll(0, 10, Duration::ZERO).unwrap();
+    let wrong = &events[1];
+    assert_eq!((events.len(), wrong.control_version, &*wrong.event_id), (3, 2, "version 2"));
+    assert!(wrong.event_type.contains("00000000000000000002.json`: missing field"));
+    assert_eq!(self::sink().append(event("d")), Ok(4));
 }
 
 #[test]
@@ -167,7 +170,8 @@ fn whoever_opens_next_finishes_what_a_crash_left_undone() {
     for id in ["b", "c"] {
         fs::remove_file(directory.path().join(format!("{id}.json"))).unwrap();
     }
-    fs::write(directory.path().join(".new-node1-epoch-1"), "{\"event_").unwrap();
+    fs::create_dir_all(directory.path().join(".new")).unwrap();
+    fs::write(directory.path().join(".new/0123"), "{\"event_").unwrap();
     let mut sink = sink();
     assert!(directory.path().join("b.json").exists() && directory.path().join("c.json").exists());
     assert_eq!(sink.append_all(vec![event("b"), event("c"), event("d")]), [Ok(2), Ok(3), Ok(4)]);
@@ -199,4 +203,111 @@ fn a_path_stays_in_the_data_directory() {
     }
     assert_eq!(open("{\"path\":\"feeds/fleet/\"}").unwrap().append(event("a")), Ok(1));
     assert!(directory.path().join("feeds/fleet/a.json").exists());
+}
+
+#[test]
+fn many_writers_at_a_time_make_one_feed() {
+    let directory = directory();
+    let path = directory.path();
+    let all: Vec<_> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..6)
+            .map(|writer| {
+                scope.spawn(move || {
+                    native::set_data_directory(path);
+                    let mut sink = sink();
+                    let mut given = Vec::new();
+                    for n in 0..30 {
+                        // Each id by two of them.
+                        let ids = [format!("e{}-{n}", writer / 2), format!("own{writer}-{n}")];
+                        let results = sink.append_all(ids.iter().map(|id| event(id)).collect());
+                        let versions = results.into_iter().map(Result::unwrap);
+                        given.extend(versions.zip(ids));
+                    }
+                    given
+                })
+            })
+            .collect();
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    });
+    let mut given = all;
+    given.sort_unstable();
+    given.dedup();
+    let mut source = source();
+    let mut events = Vec::new();
+    while let Some((last, _)) = poll_all(&mut source, &mut events) {
+        assert_eq!(last, events.len() as u64);
+    }
+    assert_eq!(events.len(), 3 * 30 + 6 * 30);
+    assert_eq!(given, events);
+}
+
+/// Adds what is behind the last, and returns the new last where there is one.
+fn poll_all(source: &mut FileSource, events: &mut Vec<(u64, String)>) -> Option<(u64, String)> {
+    let since = events.last().map_or(0, |(version, _)| *version);
+    let more = poll(source, since);
+    events.extend(more.iter().cloned());
+    more.last().cloned()
+}
+
+#[test]
+fn a_file_that_holds_another_event_is_not_taken_for_the_ids_own() {
+    let directory = directory();
+    let text = "{\"event_id\":\"a/b\",\"type\":\"tenant.created\",\"control_version\":1}";
+    fs::write(directory.path().join("z.json"), text).unwrap();
+    let mut sink = sink();
+    let Err(Failure::Rejected(why)) = sink.append(event("z")) else { panic!("it was taken") };
+    assert_eq!(why, "the file `z.json` is the event `z`'s, and holds another event");
+    assert_eq!(sink.append(event("a/b")), Ok(1));
+    assert_eq!(sink.append(event("c")), Ok(2));
+}
+
+#[test]
+fn whoever_is_interrupted_while_it_takes_a_directory_over_can_begin_again() {
+    let directory = directory();
+    let write = |name: &str, id: &str, version: u64| {
+        let text = format!(
+            "{{\"event_id\":\"{id}\",\"type\":\"tenant.created\",\"control_version\":{version}}}"
+        );
+        fs::write(directory.path().join(name), text).unwrap();
+    };
+    write("z.json", "first", 1);
+    write("y.json", "second", 2);
+    // The names of ids, and a part of the versions.
+    fs::hard_link(directory.path().join("z.json"), directory.path().join("first.json")).unwrap();
+    let part = directory.path().join(".versions-0123");
+    fs::create_dir(&part).unwrap();
+    fs::hard_link(directory.path().join("z.json"), part.join("00000000000000000001.json")).unwrap();
+    let both = [(1, "first".to_owned()), (2, "second".to_owned())];
+    assert_eq!(poll(&mut source(), 0), both);
+    assert_eq!(sink().append_all(vec![event("second"), event("third")]), [Ok(2), Ok(3)]);
+    assert_eq!(poll(&mut source(), 0)[..2], both);
+}
+
+#[test]
+fn a_feed_that_has_lost_what_a_node_needs_stops_that_node_and_goes_on() {
+    let directory = directory();
+    let mut sink = sink();
+    sink.append_all(["a", "b", "c"].map(event).to_vec());
+    let reason = |since| source().poll(since, 10, Duration::ZERO).unwrap_err().to_string();
+    assert!(reason(9).contains("the feed ends at 3, and this node is at 9"), "{}", reason(9));
+    let version = |n: u64| directory.path().join(format!("versions/{n:020}.json"));
+    fs::remove_file(version(1)).unwrap();
+    assert!(reason(0).contains("the feed begins at 2, and this node is at 0"), "{}", reason(0));
+    assert_eq!(poll(&mut source(), 1).len(), 2);
+    assert_eq!(self::sink().append(event("d")), Ok(4));
+    for n in 2..=4 {
+        fs::remove_file(version(n)).unwrap();
+    }
+    assert!(reason(4).contains("the feed is empty, and this node is at 4"), "{}", reason(4));
+}
+
+#[test]
+fn an_event_that_nobody_could_read_is_refused() {
+    let _directory = directory();
+    let mut sink = sink();
+    let mut large = event("large");
+    large.tenant_id = Some("x".repeat(1 << 20));
+    let Err(Failure::Rejected(why)) = sink.append(large) else { panic!("it was taken") };
+    assert!(why.contains("1048576 is the most"), "{why}");
+    assert_eq!(sink.append(event("a")), Ok(1));
 }
