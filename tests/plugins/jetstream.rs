@@ -1,15 +1,18 @@
 //! The plugins for NATS JetStream, with a real server.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value as Json, json};
 use wasink_chassis::config::TcpTarget;
 use wasink_chassis::feed::{FeedSink, FeedSource, Feeds as _};
-use wasink_chassis::plugin::{CallError, Failure, Grants, OpenRequest, Outcome, Plugins as _};
+use wasink_chassis::plugin::{
+    CallError, Exception, Failure, Grants, OpenRequest, Outcome, Plugins as _,
+};
 use wasink_record::{ControlEvent, ControlType, Stream};
 
-use crate::kit::{batch, host, request};
+use crate::kit::{PATIENCE, batch, error, host, request};
 use crate::nats::Nats;
+use crate::ways_out::granted;
 
 fn event(id: &str) -> ControlEvent {
     let event = ControlEvent::builder(id, ControlType::TenantCreated);
@@ -28,7 +31,7 @@ fn sink(nats: &Nats) -> Box<dyn FeedSink> {
 }
 
 fn source(nats: &Nats) -> Box<dyn FeedSource> {
-    host().open_source(asking(nats, json!({}))).unwrap()
+    host().open_source(asking(nats, json!({ "consumer": "node" }))).unwrap()
 }
 
 fn poll(source: &mut dyn FeedSource, since: u64) -> Vec<(u64, String)> {
@@ -62,9 +65,25 @@ fn passing(failure: &Failure) -> String {
     }
 }
 
+/// Does so again and again, until it is as it should be.
+fn until<T>(mut attempt: impl FnMut() -> Option<T>) -> T {
+    let latest = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = attempt() {
+            return found;
+        }
+        assert!(Instant::now() < latest, "it does not come to be");
+    }
+}
+
+/// Appends these until all of them have a version.
+fn append(sink: &mut dyn FeedSink, events: &[ControlEvent]) -> Vec<u64> {
+    until(|| sink.append(events).ok()?.into_iter().collect::<Result<_, _>>().ok())
+}
+
 /// So far the consumer of a source has got.
 fn consumer(nats: &Nats) -> Json {
-    nats.ask("CONSUMER.INFO.WASINK_CONTROL.node-under-test", "")
+    nats.ask("CONSUMER.INFO.WASINK_CONTROL.node", "")
 }
 
 #[test]
@@ -97,7 +116,7 @@ fn whoever_waits_gets_an_event_as_soon_as_there_is_one() {
     let polled = std::thread::scope(|scope| {
         let waiting = scope.spawn(|| source.poll(1, 10, Duration::from_secs(30)));
         // Its question is with the server.
-        while consumer(&nats)["num_waiting"] != 1 {}
+        until(|| (consumer(&nats)["num_waiting"] == 1).then_some(()));
         sink.append(&[event("evt_2")]).unwrap();
         waiting.join().unwrap().unwrap()
     });
@@ -144,37 +163,125 @@ fn a_server_that_is_killed_or_does_not_answer_loses_nothing() {
     assert!(source.ack(&["evt_1".to_owned()]).is_err());
     assert!(source.poll(1, 10, Duration::ZERO).is_err());
     nats.run();
-    let again = |sink: &mut dyn FeedSink, events: &[ControlEvent]| loop {
-        if let Ok(results) = sink.append(events)
-            && let Ok(versions) = results.into_iter().collect::<Result<Vec<_>, _>>()
-        {
-            return versions;
-        }
-    };
-    assert_eq!(again(&mut *sink, &[event("evt_2"), event("evt_3")]), [2, 3]);
+    assert_eq!(append(&mut *sink, &[event("evt_2"), event("evt_3")]), [2, 3]);
     assert_eq!(poll(&mut *source, 1), seen(&[(2, "evt_2"), (3, "evt_3")]));
 
     // Nothing comes back: whether it has them can't be told.
     nats.hold(true);
     let given = [event("evt_4"), event("evt_5")];
     not_appended(&mut *sink, &given);
+    assert!(source.ack(&["evt_2".to_owned()]).is_err());
     nats.hold(false);
-    assert_eq!(again(&mut *sink, &given), [4, 5]);
-    assert_eq!(again(&mut *sink, &given), [4, 5]);
+    assert_eq!(append(&mut *sink, &given), [4, 5]);
+    assert_eq!(append(&mut *sink, &given), [4, 5]);
     let rest = seen(&[(2, "evt_2"), (3, "evt_3"), (4, "evt_4"), (5, "evt_5")]);
-    let mut all = Vec::new();
-    while all.len() < rest.len() {
-        all = poll(&mut *source, 1);
-        source.ack(&[]).unwrap();
-        if all.len() < rest.len() {
-            // What it holds comes first; what is new comes once that is acknowledged.
-            let ids: Vec<_> = all.iter().map(|(_, id)| id.clone()).collect();
-            source.ack(&ids).unwrap();
-            let last = all.last().map_or(1, |(version, _)| *version);
-            all.extend(poll(&mut *source, last));
-        }
+    let all = until(|| {
+        let events = source.poll(1, 100, Duration::ZERO).ok()?;
+        Some(events.into_iter().map(|polled| (polled.control_version, polled.event_id)))
+    });
+    assert_eq!(all.collect::<Vec<_>>(), rest);
+}
+
+#[test]
+fn a_server_that_is_restarted_between_two_polls_loses_nothing() {
+    let Some(mut nats) = Nats::start() else { return };
+    let (mut sink, mut source) = (sink(&nats), source(&nats));
+    append(&mut *sink, &[event("evt_1")]);
+    assert_eq!(poll(&mut *source, 0), seen(&[(1, "evt_1")]));
+    source.ack(&["evt_1".to_owned()]).unwrap();
+    for version in 2..5_u64 {
+        nats.kill();
+        nats.run();
+        let id = format!("evt_{version}");
+        assert_eq!(append(&mut *sink, &[event(&id)]), [version]);
+        let polled = until(|| source.poll(version - 1, 10, Duration::ZERO).ok());
+        assert_eq!((polled.len(), &polled[0].event_id), (1, &id));
+        until(|| {
+            source.ack(std::slice::from_ref(&id)).ok().or_else(|| {
+                // What was given on a connection that is gone is given again.
+                source.poll(version - 1, 10, Duration::ZERO).ok().and(None)
+            })
+        });
     }
-    assert_eq!(all, rest);
+}
+
+#[test]
+fn a_reader_at_work_notices_that_what_it_has_not_read_is_gone() {
+    let Some(nats) = Nats::start() else { return };
+    let (mut sink, mut source) = (sink(&nats), source(&nats));
+    let events: Vec<_> = (1..=9).map(|n| event(&format!("evt_{n}"))).collect();
+    append(&mut *sink, &events[..2]);
+    assert_eq!(poll(&mut *source, 0), seen(&[(1, "evt_1"), (2, "evt_2")]));
+    source.ack(&["evt_1".to_owned(), "evt_2".to_owned()]).unwrap();
+    append(&mut *sink, &events);
+    nats.ask("STREAM.PURGE.WASINK_CONTROL", "{\"seq\":7}");
+    for _ in 0..2 {
+        let behind = reason(source.poll(2, 10, Duration::ZERO));
+        assert!(behind.contains("begins at 7, and this node is at 2"), "{behind}");
+    }
+    // What somebody has removed by itself was to be removed.
+    nats.ask("STREAM.MSG.DELETE.WASINK_CONTROL", "{\"seq\":8}");
+    assert_eq!(poll(&mut *source, 6), seen(&[(7, "evt_7"), (9, "evt_9")]));
+}
+
+#[test]
+fn a_stream_that_is_made_anew_is_not_taken_for_the_old_one() {
+    let Some(nats) = Nats::start() else { return };
+    let (mut sink, mut source) = (sink(&nats), source(&nats));
+    append(&mut *sink, &[event("evt_1"), event("evt_2")]);
+    assert_eq!(poll(&mut *source, 0).len(), 2);
+    nats.ask("STREAM.DELETE.WASINK_CONTROL", "");
+    // It is not made again by whoever has given versions of it.
+    until(|| (not_appended(&mut *sink, &[event("evt_3")]).contains("is gone")).then_some(()));
+    append(&mut *self::sink(&nats), &[event("other_1"), event("other_2"), event("other_3")]);
+    let another = not_appended(&mut *sink, &[event("evt_3")]);
+    assert!(another.contains("is another than it was"), "{another}");
+    let another = until(|| {
+        let reason = reason(source.poll(2, 10, Duration::ZERO));
+        reason.contains("is another than it was").then_some(reason)
+    });
+    assert!(another.contains("begin a new feed"), "{another}");
+}
+
+#[test]
+fn two_that_share_a_consumer_by_mistake_both_get_everything() {
+    let Some(nats) = Nats::start() else { return };
+    let mut sink = sink(&nats);
+    let events: Vec<_> = (1..=20).map(|n| event(&format!("evt_{n:02}"))).collect();
+    append(&mut *sink, &events);
+    let mut nodes = [(source(&nats), 0), (source(&nats), 0)];
+    let mut got = [Vec::new(), Vec::new()];
+    until(|| {
+        for ((source, since), got) in nodes.iter_mut().zip(&mut got) {
+            for polled in source.poll(*since, 3, Duration::ZERO).unwrap_or_default() {
+                *since = polled.control_version;
+                got.push(polled.event_id.clone());
+                drop(source.ack(&[polled.event_id]));
+            }
+        }
+        got.iter().all(|got| got.len() == 20).then_some(())
+    });
+    for got in got {
+        assert_eq!(got, events.iter().map(ControlEvent::event_id).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn who_has_to_show_a_token_shows_the_secret_that_is_named() {
+    let Some(nats) = Nats::guarded_by("open sesame") else { return };
+    let opened = |grants: &str, more: Json| {
+        let mut request = asking(&nats, more);
+        let tcp = std::mem::take(&mut request.grants.tcp);
+        request.grants = Grants { tcp, ..granted(grants) };
+        host().open_sink(request).unwrap()
+    };
+    let refused = not_appended(&mut *opened("", json!({})), &[event("evt_1")]);
+    assert!(refused.to_lowercase().contains("authorization"), "{refused}");
+    let named = json!({ "create": {}, "token": "sesame" });
+    let refused = not_appended(&mut *opened("", named.clone()), &[event("evt_1")]);
+    assert!(refused.contains("the secret `sesame` is not granted"), "{refused}");
+    let mut sink = opened("secrets = ['sesame']", named);
+    assert_eq!(append(&mut *sink, &[event("evt_1")]), [1]);
 }
 
 #[test]
@@ -268,8 +375,48 @@ fn records_are_published_once_and_those_that_are_known_are_duplicates() {
     reason(sink.write(&batch(Stream::Usage, 100, 10)));
     nats.run();
     let more = batch(Stream::Usage, 110, 10);
-    while sink.write(&more).is_err() {}
+    let all = |exceptions: Vec<Exception>| {
+        exceptions.iter().all(|exception| exception.outcome == Outcome::Duplicate).then_some(())
+    };
+    until(|| sink.write(&more).ok().and_then(all));
     assert_eq!(nats.ask("STREAM.INFO.WASINK", "")["state"]["messages"], 110);
     let message = nats.ask("STREAM.MSG.GET.WASINK", "{\"seq\":1}");
     assert_eq!(message["message"]["subject"], "wasink.usage");
+    // More than the client lets wait for their answers.
+    let many = batch(Stream::Metering, 120, 6_000);
+    assert_eq!(sink.write(&many).unwrap(), []);
+    assert_eq!(nats.ask("STREAM.INFO.WASINK", "")["state"]["messages"], 6_110);
+}
+
+#[test]
+fn a_stream_that_can_t_do_for_records_is_refused_before_anything_is_sent() {
+    let Some(nats) = Nats::start() else { return };
+    let records = batch(Stream::Usage, 0, 3);
+    let mut sink = host().open(asking(&nats, json!({}))).unwrap();
+    let none = reason(sink.write(&records));
+    assert!(
+        none.starts_with("no stream takes `wasink.usage`; make one, or set `create`"),
+        "{none}"
+    );
+    let second = 1_000_000_000_u64;
+    let config = json!({
+        "name": "short", "subjects": ["wasink.>"], "storage": "memory", "retention": "limits",
+        "duplicate_window": 30 * second, "max_msg_size": 100,
+    });
+    nats.ask("STREAM.CREATE.short", &config.to_string());
+    let short = reason(sink.write(&records));
+    assert!(short.contains("knows ids for 30s; records would be there twice"), "{short}");
+    let mut config = config;
+    config["duplicate_window"] = (120 * second).into();
+    nats.ask("STREAM.UPDATE.short", &config.to_string());
+    // What is too large for it will never be otherwise.
+    let outcomes = sink.write(&records).unwrap();
+    assert_eq!(outcomes.len(), 3);
+    for exception in outcomes {
+        let Outcome::Rejected(why) = exception.outcome else { panic!("{exception:?}") };
+        assert!(why.contains("message size exceeds maximum"), "{why}");
+    }
+    let settings = json!({ "subject": "billing-{stream}" });
+    let error = error(host().open(asking(&nats, settings)));
+    assert!(error.contains("`{stream}` has to stand between dots"), "{error}");
 }

@@ -124,11 +124,14 @@ const SECRETS: &str = "
     name = 'signing'
     command = ['printf', 'whsec_c2VjcmV0IGtleQ==']
     [[secret]]
+    name = 'sesame'
+    command = ['printf', 'open sesame']
+    [[secret]]
     name = 'odd'
     command = ['printf', 'two\\nlines']
 ";
 
-fn granted(grants: &str) -> Grants {
+pub(crate) fn granted(grants: &str) -> Grants {
     let config = format!(
         "{SECRETS}\n[[sink]]\nname = 'x'\nplugin = 'errand'\nstreams = ['usage']\n\
          [sink.grants]\n{grants}"

@@ -16,6 +16,7 @@ const REQUIRED: &str = "TEST_SERVERS";
 pub(crate) struct Nats {
     directory: TempDir,
     port: u16,
+    token: Option<&'static str>,
     child: Option<Child>,
 }
 
@@ -23,6 +24,15 @@ impl Nats {
     /// A server at work. `None` where there is none on this machine and nobody has asked for one: then
     /// the test has nothing to show, and says so.
     pub(crate) fn start() -> Option<Self> {
+        Self::start_with(None)
+    }
+
+    /// One that takes nobody without this token.
+    pub(crate) fn guarded_by(token: &'static str) -> Option<Self> {
+        Self::start_with(Some(token))
+    }
+
+    fn start_with(token: Option<&'static str>) -> Option<Self> {
         let found = Command::new(program()).arg("--version").stdout(Stdio::null()).status();
         if found.is_err() {
             assert!(
@@ -35,7 +45,7 @@ impl Nats {
             return None;
         }
         let directory = tempfile::tempdir().unwrap();
-        let mut server = Self { directory, port: 0, child: None };
+        let mut server = Self { directory, port: 0, token, child: None };
         server.run();
         Some(server)
     }
@@ -48,6 +58,7 @@ impl Nats {
         let mut command = Command::new(program());
         command.args(["-a", "127.0.0.1", "-p", &port, "-js", "-sd"]).arg(self.directory.path());
         command.arg("--ports_file_dir").arg(&ports);
+        command.args(self.token.iter().flat_map(|token| ["--auth", token]));
         command.stdout(Stdio::null()).stderr(Stdio::null());
         let child = command.spawn().unwrap();
         let file = ports.join(format!("nats-server_{}.ports", child.id()));
@@ -62,7 +73,7 @@ impl Nats {
             std::thread::park_timeout(Duration::from_millis(5));
         };
         self.port = found;
-        drop(Raw::connect(self.port));
+        drop(self.raw());
     }
 
     /// Ends it as `kill -9` does.
@@ -79,6 +90,10 @@ impl Nats {
         assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
     }
 
+    fn raw(&self) -> Raw {
+        Raw::connect(self.port, self.token.unwrap_or_default())
+    }
+
     /// Where it listens.
     pub(crate) fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
@@ -86,14 +101,14 @@ impl Nats {
 
     /// Sends these bytes to a subject, and returns once the server has them.
     pub(crate) fn publish(&self, subject: &str, payload: &str) {
-        let mut raw = Raw::connect(self.port);
+        let mut raw = self.raw();
         raw.say(&format!("PUB {subject} {}\r\n{payload}\r\n", payload.len()));
         raw.ping();
     }
 
     /// Asks JetStream, as in `ask("STREAM.INFO.x", "")`.
     pub(crate) fn ask(&self, subject: &str, payload: &str) -> Json {
-        let mut raw = Raw::connect(self.port);
+        let mut raw = self.raw();
         raw.say("SUB answer 1\r\n");
         let length = payload.len();
         raw.say(&format!("PUB $JS.API.{subject} answer {length}\r\n{payload}\r\n"));
@@ -127,12 +142,14 @@ fn port_in(file: &Path) -> Option<u16> {
 struct Raw(BufReader<TcpStream>);
 
 impl Raw {
-    fn connect(port: u16) -> Self {
+    fn connect(port: u16, token: &str) -> Self {
         let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         let mut raw = Self(BufReader::new(stream));
         assert!(raw.line().starts_with("INFO "));
-        raw.say("CONNECT {\"verbose\":false,\"pedantic\":false}\r\n");
+        raw.say(&format!(
+            "CONNECT {{\"verbose\":false,\"pedantic\":false,\"auth_token\":\"{token}\"}}\r\n"
+        ));
         raw.ping();
         raw
     }
@@ -147,8 +164,14 @@ impl Raw {
     }
 
     fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.0.read_line(&mut line).unwrap();
-        line.trim_end().to_owned()
+        loop {
+            let mut line = String::new();
+            self.0.read_line(&mut line).unwrap();
+            match line.trim_end() {
+                // It may ask as well.
+                "PING" => self.say("PONG\r\n"),
+                line => return line.to_owned(),
+            }
+        }
     }
 }

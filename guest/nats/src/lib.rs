@@ -2,28 +2,35 @@
 //! is first needed.
 //!
 //! A plugin runs while it is called and stands still in between, its connection too: nothing answers
-//! the server's pings then. So a connection that has rested is asked for a sign of life before it is
-//! used, and one on which anything went wrong is given up for a new one. What was under way on it is in
-//! doubt, which the ids of messages settle: the server knows those that it has had.
+//! the server's pings then, and nobody notices that it is gone. So one that has rested for long is given
+//! up for a new one, and so is one on which anything went wrong, or that the client has made anew behind
+//! our back: what was found out about the server has to be found out again. What was under way on it is
+//! in doubt, which the ids of messages settle: the server knows those that it has had.
 
 mod settings;
 
 use std::future::Future;
 use std::io;
 use std::net::ToSocketAddrs as _;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use async_nats::ConnectOptions;
+use async_nats::jetstream::context::{PublishError, PublishErrorKind};
 use async_nats::jetstream::{self, Context};
+use async_nats::{Client, ConnectOptions, Event};
 use tokio::runtime::{Builder, Runtime};
-use tokio::time::timeout;
+use tokio::time::timeout_at;
 use wasink_guest::{Description, Error, Failure, Need, secret};
 
 pub use async_nats;
 pub use settings::{Server, Unknown};
 
-/// A connection that has rested for longer is asked for a sign of life.
-const RESTED: Duration = Duration::from_secs(1);
+/// A connection that has rested for longer may have gone without a word.
+const RESTED: Duration = Duration::from_secs(10);
+
+/// Publishes that may wait for their answers at a time.
+pub const IN_FLIGHT: usize = 1_000;
 
 /// A connection to one of the servers that are set.
 #[derive(Debug)]
@@ -38,7 +45,11 @@ pub struct Link {
 struct Up {
     context: Context,
     used: Instant,
+    /// The last that the server had to say.
+    words: Words,
 }
+
+type Words = Arc<Mutex<Option<String>>>;
 
 impl Link {
     /// Makes nothing of it yet: the connection is made when it is first needed.
@@ -52,8 +63,8 @@ impl Link {
         Ok(Self { runtime, server, name: name.to_owned(), up: None })
     }
 
-    /// Runs `work` on the connection, which is told whether it is a new one. Where it says so, or has
-    /// not come to an end after `most`, the connection is given up.
+    /// Runs `work` on the connection, which is told whether it is a new one. Where it says so, or all of
+    /// it has not come to an end after `most`, the connection is given up.
     ///
     /// # Errors
     ///
@@ -65,19 +76,29 @@ impl Link {
         work: impl FnOnce(Context, bool) -> F,
     ) -> Result<T, Failure> {
         let Self { runtime, server, name, up } = self;
+        let until = tokio::time::Instant::now() + most;
         let done = runtime.block_on(async {
-            let (context, new) = match alive(up.take(), server.timeout()).await {
-                Some(context) => (context, false),
-                None => (connect(server, name).await?, true),
+            let (up, new) = match up.take().filter(Up::is_alive) {
+                Some(up) => (up, false),
+                None => match timeout_at(until, connect(server, name)).await {
+                    Ok(connected) => (connected?, true),
+                    Err(_) => {
+                        let why = "there is no connection: the servers took too long to answer";
+                        return Err(Failure::retry(why));
+                    }
+                },
             };
-            match timeout(most, work(context.clone(), new)).await {
-                Ok(Ok(done)) => Ok((context, done)),
-                Ok(Err(Broken(failure))) => Err(failure),
-                Err(_) => Err(Failure::in_doubt("the server took too long to answer")),
+            match timeout_at(until, work(up.context.clone(), new)).await {
+                Ok(Ok(done)) => Ok((up, done)),
+                Ok(Err(Broken(failure))) => Err(up.with_words(failure)),
+                Err(_) => {
+                    Err(up.with_words(Failure::in_doubt("the server took too long to answer")))
+                }
             }
         });
-        let (context, done) = done?;
-        *up = Some(Up { context, used: Instant::now() });
+        let (mut up, done) = done?;
+        up.used = Instant::now();
+        self.up = Some(up);
         Ok(done)
     }
 
@@ -91,12 +112,35 @@ impl Link {
         self.server.timeout()
     }
 
-    /// Ends the connection.
-    pub fn close(mut self) {
-        let Some(up) = self.up.take() else { return };
-        // Whoever ends it does not wait for it.
-        let drained = async { timeout(Duration::from_secs(1), up.context.client().drain()).await };
-        drop(self.runtime.block_on(drained));
+    /// How long a call may take, with the making of a connection: below what a host gives a call.
+    pub fn most(&self) -> Duration {
+        self.patience().saturating_mul(3)
+    }
+}
+
+impl Up {
+    /// Whether it is the connection that was made, and has not rested for long.
+    fn is_alive(&self) -> bool {
+        let connects = self.context.client().statistics().connects.load(Ordering::Relaxed);
+        connects == 1 && self.used.elapsed() < RESTED
+    }
+
+    /// A failure with what the server had to say, which it says to nobody in particular: that something
+    /// is not permitted, above all.
+    fn with_words(&self, failure: Failure) -> Failure {
+        let words = self.words.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(words) = words else { return failure };
+        match failure {
+            Failure::Retry { reason, .. } => Failure::retry(format!("{reason}; it says: {words}")),
+            // A server that does not permit it has not got it.
+            Failure::InDoubt { reason, .. } if words.contains("ermissions") => {
+                Failure::retry(format!("{reason}; it says: {words}"))
+            }
+            Failure::InDoubt { reason, .. } => {
+                Failure::in_doubt(format!("{reason}; it says: {words}"))
+            }
+            other => other,
+        }
     }
 }
 
@@ -104,44 +148,54 @@ impl Link {
 #[derive(Debug)]
 pub struct Broken(pub Failure);
 
-/// The connection, if it is there still.
-async fn alive(up: Option<Up>, patience: Duration) -> Option<Context> {
-    let Up { context, used } = up?;
-    if used.elapsed() < RESTED {
-        return Some(context);
-    }
-    let client = context.client();
-    // A ping goes out behind all else, and what comes before its answer is read as well.
-    let answer = timeout(patience.min(RESTED), client.flush()).await;
-    matches!(answer, Ok(Ok(()))).then_some(context)
-}
-
-async fn connect(server: &Server, name: &str) -> Result<Context, Failure> {
+async fn connect(server: &Server, name: &str) -> Result<Up, Failure> {
     let mut reasons = Vec::new();
     for address in &server.servers {
         match connect_to(server, address, name).await {
-            Ok(context) => return Ok(context),
+            Ok(up) => return Ok(up),
             Err(reason) => reasons.push(format!("{address}: {reason}")),
         }
     }
     Err(Failure::retry(format!("there is no connection: {}", reasons.join("; "))))
 }
 
-async fn connect_to(server: &Server, address: &str, name: &str) -> Result<Context, String> {
+async fn connect_to(server: &Server, address: &str, name: &str) -> Result<Up, String> {
     // Not by the runtime, which would need a thread for it.
-    let mut found = address.to_socket_addrs().map_err(|error| error.to_string())?;
-    let found = found.next().ok_or("its name leads to no address")?;
-    let client = options(server, name)?.connect(format!("nats://{found}")).await;
-    let client = client.map_err(|error| match denied(&error) {
-        true => "it is not granted; write it into `grants.tcp`".to_owned(),
-        false => reason(&error),
-    })?;
-    let mut builder = jetstream::ContextBuilder::new();
-    builder = match &server.domain {
-        Some(domain) => return Ok(builder.domain(domain).timeout(server.timeout()).build(client)),
-        None => builder,
-    };
-    Ok(builder.timeout(server.timeout()).build(client))
+    let found = address
+        .to_socket_addrs()
+        .map_err(|error| if denied(&error) { NOT_GRANTED.to_owned() } else { error.to_string() })?;
+    let mut why = "its name leads to no address".to_owned();
+    for found in found {
+        let words = Words::default();
+        let said = words.clone();
+        let options = options(server, name)?.event_callback(move |event| {
+            if matches!(event, Event::ServerError(_)) {
+                let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
+                *said = Some(event.to_string());
+            }
+            std::future::ready(())
+        });
+        match options.connect(format!("nats://{found}")).await {
+            Ok(client) => {
+                let context = context(server, client);
+                return Ok(Up { context, used: Instant::now(), words });
+            }
+            Err(error) if denied(&error) => why = NOT_GRANTED.to_owned(),
+            Err(error) => why = reason(&error),
+        }
+    }
+    Err(why)
+}
+
+const NOT_GRANTED: &str = "it is not granted; write it into `grants.tcp`";
+
+fn context(server: &Server, client: Client) -> Context {
+    let builder = jetstream::ContextBuilder::new();
+    let timeout = server.timeout();
+    match &server.domain {
+        Some(domain) => builder.domain(domain).timeout(timeout).build(client),
+        None => builder.timeout(timeout).build(client),
+    }
 }
 
 fn options(server: &Server, name: &str) -> Result<ConnectOptions, String> {
@@ -185,6 +239,36 @@ fn denied(error: &(dyn std::error::Error + 'static)) -> bool {
     }
     false
 }
+
+/// What it means for a message that it was not acknowledged.
+pub fn refused(error: &PublishError) -> Failure {
+    let reason = reason(error);
+    let mut cause = std::error::Error::source(error);
+    let mut code = None;
+    while let Some(error) = cause {
+        code = code.or(error.downcast_ref::<jetstream::Error>().map(|error| error.error_code().0));
+        cause = error.source();
+    }
+    match (error.kind(), code) {
+        (PublishErrorKind::MaxPayloadExceeded, _) | (_, Some(TOO_LARGE | HEADER_TOO_LARGE)) => {
+            Failure::rejected(reason)
+        }
+        (PublishErrorKind::StreamNotFound, _) => Failure::retry(reason),
+        (_, Some(STORE_FAILED)) if reason.contains("maximum") => Failure::retry(reason),
+        (_, Some(code)) if NOT_STORED.contains(&code) => Failure::retry(reason),
+        // No answer, or one of which nobody knows what came before it.
+        _ => Failure::in_doubt(reason),
+    }
+}
+
+/// Codes of refusals. Source: `server/errors.json` of nats-server.
+const TOO_LARGE: u64 = 10_054;
+const HEADER_TOO_LARGE: u64 = 10_097;
+const STORE_FAILED: u64 = 10_077;
+/// No resources, no storage, no memory; no JetStream, not for this account; another stream than was
+/// expected; a condition that did not hold; a sealed stream.
+const NOT_STORED: [u64; 10] =
+    [10_023, 10_047, 10_028, 10_076, 10_039, 10_060, 10_070, 10_071, 10_109, 10_002];
 
 /// An error with those behind it.
 pub fn reason(error: &dyn std::error::Error) -> String {

@@ -67,6 +67,9 @@ impl Server {
                 return Err(Error::new(format!("setting `servers`: `{server}`: {why}")));
             }
         }
+        if !(1..=6_000).contains(&self.timeout_ms) {
+            return Err(Error::new("setting `timeout_ms`: expected 1 to 6000"));
+        }
         let ways = [self.token.is_some(), self.password.is_some(), self.credentials.is_some()];
         if ways.iter().filter(|way| **way).count() > 1 {
             let why = "`token`, `password` and `credentials` exclude each other";
@@ -114,8 +117,9 @@ macro_rules! server_properties {
     "timeout_ms": {
       "type": "integer",
       "minimum": 1,
+      "maximum": 6000,
       "default": 5000,
-      "description": "How long the server may take for one answer, in milliseconds."
+      "description": "How long the server may take for one answer, in milliseconds. A call takes three times as long at the most, and the host waits for 30 seconds unless it is told otherwise."
     }"#
     };
 }

@@ -2,11 +2,9 @@
 
 use wasink_guest::{Context, ControlEvent, Description, Error, Failure, FeedSink};
 use wasink_nats::async_nats::jetstream;
-use wasink_nats::async_nats::jetstream::context::{
-    PublishAckFuture, PublishError, PublishErrorKind,
-};
+use wasink_nats::async_nats::jetstream::context::{PublishAckFuture, PublishErrorKind};
 use wasink_nats::async_nats::jetstream::message::PublishMessage;
-use wasink_nats::{Link, asks, reason};
+use wasink_nats::{IN_FLIGHT, Link, asks, reason};
 
 use crate::Settings;
 use crate::stream::stream;
@@ -16,6 +14,10 @@ use crate::stream::stream;
 pub struct JetStreamSink {
     link: Link,
     settings: Settings,
+    /// When the stream was made.
+    known: Option<String>,
+    /// The stream is kept by several servers.
+    replicated: bool,
 }
 
 type Results = Vec<Result<u64, Failure>>;
@@ -37,7 +39,7 @@ impl FeedSink for JetStreamSink {
         settings.unknown.check()?;
         let name = format!("wasink {} {}", context.node_id, context.name);
         let link = Link::new(settings.server.clone(), &name)?;
-        Ok(Self { link, settings })
+        Ok(Self { link, settings, known: None, replicated: false })
     }
 
     fn append(&mut self, event: ControlEvent) -> Result<u64, Failure> {
@@ -45,13 +47,14 @@ impl FeedSink for JetStreamSink {
     }
 
     fn append_all(&mut self, events: Vec<ControlEvent>) -> Results {
-        let most = self.link.patience().saturating_mul(2);
-        let settings = &self.settings;
-        let appended = self.link.run(most, async |context, new| {
+        let most = self.link.most();
+        let Self { link, settings, known, replicated } = self;
+        let appended = link.run(most, async |context, new| {
             if new {
-                stream(&context, settings).await?;
+                let found = stream(&context, settings, known).await?;
+                *replicated = found.cached_info().config.num_replicas > 1;
             }
-            Ok(publish(&context, &settings.subject, &events).await)
+            Ok(publish(&context, settings, &events, !*replicated).await)
         });
         match appended {
             Ok((results, false)) => results,
@@ -62,68 +65,63 @@ impl FeedSink for JetStreamSink {
             Err(failure) => vec![Err(failure)],
         }
     }
-
-    fn close(self) -> Result<(), Error> {
-        self.link.close();
-        Ok(())
-    }
 }
 
 /// Publishes events in order. What became of each, up to the first that failed, and whether that casts
 /// doubt on the connection or the stream.
+///
+/// With `chained`, many are under way at a time. Servers that agree on a stream among themselves note a
+/// message's id before they look at its condition: one that it did not hold for could not be published
+/// again for as long as the ids are known. There they go one by one.
 async fn publish(
     context: &jetstream::Context,
-    subject: &str,
+    settings: &Settings,
     events: &[ControlEvent],
+    chained: bool,
 ) -> (Results, bool) {
     let mut results = Vec::with_capacity(events.len());
-    let mut under_way = Vec::with_capacity(events.len());
-    let mut refused = None;
     let mut previous: Option<&ControlEvent> = None;
-    for event in events {
-        match send(context, subject, event, previous).await {
-            Ok(acknowledged) => under_way.push(acknowledged),
-            Err(failure) => {
-                refused = Some(failure);
-                break;
+    let mut chained = chained;
+    while let Some(rest) = events.get(results.len()..).filter(|rest| !rest.is_empty()) {
+        let many = if chained { IN_FLIGHT } else { 1 };
+        let mut under_way = Vec::with_capacity(many.min(rest.len()));
+        let mut refused = None;
+        for event in rest.iter().take(many) {
+            match send(context, settings, event, previous.filter(|_| chained)).await {
+                Ok(acknowledged) => under_way.push(acknowledged),
+                Err(failure) => {
+                    refused = Some(failure);
+                    break;
+                }
             }
+            previous = Some(event);
         }
-        previous = Some(event);
-    }
-    let mut one_by_one = false;
-    for acknowledged in under_way {
-        match acknowledged.await {
-            Ok(ack) => results.push(Ok(ack.sequence)),
-            // Somebody else has published something in between.
-            Err(error) if error.kind() == PublishErrorKind::WrongLastMessageId => {
-                one_by_one = true;
-                break;
-            }
-            Err(error) => return failed(results, &error),
-        }
-    }
-    if one_by_one {
-        for event in events.iter().skip(results.len()) {
-            let sent = match send(context, subject, event, None).await {
-                Ok(sent) => sent,
-                Err(failure) => return (with(results, failure), false),
-            };
-            match sent.await {
+        for acknowledged in under_way {
+            match acknowledged.await {
+                Ok(ack) if ack.sequence == 0 => {
+                    let why = "the server has not yet given it a sequence";
+                    return (with(results, Failure::in_doubt(why)), true);
+                }
                 Ok(ack) => results.push(Ok(ack.sequence)),
-                Err(error) => return failed(results, &error),
+                // Somebody else has published something in between.
+                Err(error) if chained && error.kind() == PublishErrorKind::WrongLastMessageId => {
+                    chained = false;
+                    refused = None;
+                    break;
+                }
+                Err(error) => return (with(results, wasink_nats::refused(&error)), true),
             }
         }
-        return (results, false);
+        if let Some(failure) = refused {
+            return (with(results, failure), false);
+        }
     }
-    match refused {
-        Some(failure) => (with(results, failure), false),
-        None => (results, false),
-    }
+    (results, false)
 }
 
 async fn send(
     context: &jetstream::Context,
-    subject: &str,
+    settings: &Settings,
     event: &ControlEvent,
     previous: Option<&ControlEvent>,
 ) -> Result<PublishAckFuture, Failure> {
@@ -135,23 +133,15 @@ async fn send(
     }
     let mut message =
         PublishMessage::build().payload(event.to_json()?.into()).message_id(&event.event_id);
+    message = message.expected_stream(&settings.stream);
     if let Some(previous) = previous {
         message = message.expected_last_message_id(&previous.event_id);
     }
-    context.send_publish(subject.to_owned(), message).await.map_err(|error| match error.kind() {
+    let sent = context.send_publish(settings.subject.clone(), message).await;
+    sent.map_err(|error| match error.kind() {
         PublishErrorKind::MaxPayloadExceeded => Failure::rejected(reason(&error)),
         _ => Failure::retry(reason(&error)),
     })
-}
-
-/// What an answer that is none, or a refusal, makes of an event. The stream may be gone, too.
-fn failed(results: Results, error: &PublishError) -> (Results, bool) {
-    let reason = reason(error);
-    let failure = match error.kind() {
-        PublishErrorKind::TimedOut | PublishErrorKind::BrokenPipe => Failure::in_doubt(reason),
-        _ => Failure::retry(reason),
-    };
-    (with(results, failure), true)
 }
 
 fn with(mut results: Results, failure: Failure) -> Results {

@@ -25,6 +25,9 @@ const MOST_UNACKNOWLEDGED: i64 = 10_000;
 /// source holds, it gives by itself.
 const ACK_WAIT: Duration = Duration::from_hours(1);
 
+/// No more than so many bytes are taken at a time.
+const LARGEST: usize = 64 << 20;
+
 /// Reads events from a stream.
 #[derive(Debug)]
 pub struct JetStreamSource {
@@ -32,12 +35,17 @@ pub struct JetStreamSource {
     settings: Settings,
     consumer: String,
     reader: Option<Reader>,
+    /// When the stream was made.
+    known: Option<String>,
 }
 
 /// A durable consumer, and what it has given.
 #[derive(Debug)]
 struct Reader {
+    stream: Stream,
     consumer: Consumer<pull::Config>,
+    /// The last that was given.
+    last: u64,
     /// All up to here was acknowledged, or is not wanted.
     floor: u64,
     /// Count of deliveries at the last message: one more with each, or something got lost.
@@ -69,25 +77,33 @@ impl FeedSource for JetStreamSource {
         settings.unknown.check()?;
         let name = format!("wasink {} {}", context.node_id, context.name);
         let link = Link::new(settings.server.clone(), &name)?;
-        let consumer = match &settings.consumer {
-            Some(name) => name.clone(),
-            None => format!("{}-{}", context.node_id, context.name),
-        };
         // Not all characters may be in a consumer's name.
-        let fits = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
-        let consumer = consumer.chars().map(fits).collect();
-        Ok(Self { link, settings, consumer, reader: None })
+        let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        let consumer = match &settings.consumer {
+            Some(name) if name.chars().all(fits) => name.clone(),
+            Some(name) => {
+                let why = "expected letters, digits, `-` and `_`";
+                return Err(Error::new(format!("setting `consumer`: `{name}`: {why}")));
+            }
+            None => {
+                let name = format!("{}-{}", context.node_id, context.name);
+                let name: String = name.chars().map(|c| if fits(c) { c } else { '_' }).collect();
+                // Two that are written alike that way are not alike.
+                format!("{name}-{:08x}", sum(&[&context.node_id, &context.name]))
+            }
+        };
+        Ok(Self { link, settings, consumer, reader: None, known: None })
     }
 
     fn poll(&mut self, since: u64, max: u32, wait: Duration) -> Result<Vec<ControlEvent>, Failure> {
-        let most = self.link.patience().saturating_mul(3).saturating_add(wait);
+        let most = self.link.most().saturating_add(wait);
         let max = max as usize;
-        let Self { link, settings, consumer, reader } = self;
-        let known = reader.take().filter(|reader| reader.floor <= since);
+        let Self { link, settings, consumer, reader, known } = self;
+        let before = reader.take().filter(|reader| reader.floor <= since);
         let (polled, events) = link.run(most, async |context, new| {
-            let mut reader = match known {
+            let mut reader = match before {
                 Some(reader) if !new => reader,
-                _ => Reader::at(&context, settings, consumer, since).await?,
+                _ => Reader::at(&context, settings, consumer, since, known).await?,
             };
             reader.settle(since).await;
             if reader.held.is_empty() {
@@ -98,12 +114,6 @@ impl FeedSource for JetStreamSource {
         })?;
         *reader = Some(polled);
         Ok(events)
-    }
-
-    fn close(mut self) -> Result<(), Error> {
-        self.reader = None;
-        self.link.close();
-        Ok(())
     }
 }
 
@@ -119,7 +129,7 @@ impl Acknowledge for JetStreamSource {
         let messages: Vec<_> =
             settled.iter().filter_map(|sequence| reader.held.remove(sequence)).collect();
         reader.floor = settled.last().copied().unwrap_or_default().max(reader.floor);
-        self.link.run(self.link.patience(), async |_, new| {
+        self.link.run(self.link.most(), async |_, new| {
             if new {
                 return Err(retry("the connection was lost; what was given on it is given again"));
             }
@@ -141,8 +151,9 @@ impl Reader {
         settings: &Settings,
         name: &str,
         since: u64,
+        known: &mut Option<String>,
     ) -> Result<Self, Broken> {
-        let stream = stream(context, settings).await?;
+        let stream = stream(context, settings, known).await?;
         let state = &stream.cached_info().state;
         if state.last_sequence < since {
             return Err(retry(format!(
@@ -152,11 +163,7 @@ impl Reader {
             )));
         }
         if state.first_sequence > since.saturating_add(1) {
-            return Err(retry(format!(
-                "the stream `{}` begins at {}, and this node is at {since}: it would miss what was \
-                 between",
-                settings.stream, state.first_sequence
-            )));
+            return Err(behind(state.first_sequence, since));
         }
         let failed = |error: &dyn std::error::Error| {
             retry(format!("the consumer `{name}`: {}", reason(error)))
@@ -164,14 +171,14 @@ impl Reader {
         match stream.consumer_info(name).await {
             Ok(info)
                 if info.num_ack_pending == 0
-                    && info.delivered.stream_sequence <= since
+                    && info.delivered.stream_sequence == since
                     && info.config.filter_subject == settings.subject
                     && info.config.ack_policy == AckPolicy::Explicit =>
             {
                 let deliveries = info.delivered.consumer_sequence;
                 let found = stream.get_consumer(name).await;
                 let consumer = found.map_err(|error| retry(error.to_string()))?;
-                return Ok(Self { consumer, floor: since, deliveries, held: BTreeMap::new() });
+                return Ok(Self::of(stream, consumer, since, deliveries));
             }
             Ok(_) => {
                 let deleted = stream.delete_consumer(name).await;
@@ -182,7 +189,11 @@ impl Reader {
             Err(error) => return Err(failed(&error)),
         }
         let consumer = make(&stream, settings, name, since).await?;
-        Ok(Self { consumer, floor: since, deliveries: 0, held: BTreeMap::new() })
+        Ok(Self::of(stream, consumer, since, 0))
+    }
+
+    fn of(stream: Stream, consumer: Consumer<pull::Config>, since: u64, deliveries: u64) -> Self {
+        Self { stream, consumer, last: since, floor: since, deliveries, held: BTreeMap::new() }
     }
 
     /// Lets go of what lies behind the host.
@@ -198,21 +209,26 @@ impl Reader {
     /// Takes what there is, or waits for the first.
     async fn fetch(&mut self, max: usize, wait: Duration) -> Result<(), Broken> {
         let failed = |error: &dyn std::error::Error| retry(reason(error));
-        let now = self.consumer.fetch().max_messages(max).messages().await;
+        let now = self.consumer.fetch().max_messages(max).max_bytes(LARGEST).messages().await;
         self.take(now.map_err(|error| failed(&error))?).await?;
         if self.held.is_empty() && !wait.is_zero() {
             // One only: whatever came after the first would have nobody waiting for it.
             let later = self.consumer.batch().max_messages(1).expires(wait).messages().await;
             self.take(later.map_err(|error| failed(&error))?).await?;
             if !self.held.is_empty() && max > 1 {
-                let more = self.consumer.fetch().max_messages(max - 1).messages().await;
-                self.take(more.map_err(|error| failed(&error))?).await?;
+                let more = self.consumer.fetch().max_messages(max - 1).max_bytes(LARGEST);
+                self.take(more.messages().await.map_err(|error| failed(&error))?).await?;
             }
+        }
+        if self.held.is_empty() {
+            // Nothing for this node may also be what somebody else has taken.
+            self.check_consumer().await?;
         }
         Ok(())
     }
 
     async fn take(&mut self, mut batch: Batch) -> Result<(), Broken> {
+        let mut gap = None;
         while let Some(message) = batch.next().await {
             let message = message.map_err(|error| retry(error.to_string()))?;
             let info = message.info().map_err(|error| retry(error.to_string()))?;
@@ -223,11 +239,44 @@ impl Reader {
                 )));
             }
             self.deliveries = delivery;
-            if sequence <= self.floor {
-                drop(message.ack().await);
+            if sequence <= self.last {
+                // Given once more. What is held is the same.
                 continue;
             }
+            if sequence > self.last + 1 {
+                gap = gap.or(Some(self.last));
+            }
+            self.last = sequence;
             self.held.insert(sequence, Held { message, event_id: String::new() });
+        }
+        match gap {
+            Some(last) => self.check_gap(last).await,
+            None => Ok(()),
+        }
+    }
+
+    /// That what is missing between two messages was never there for this node: others' messages, or
+    /// ones that somebody has removed by themselves. Where the stream has lost its beginning as far as
+    /// there, the node would miss them without a word; and another consumer of this name may have begun
+    /// elsewhere.
+    async fn check_gap(&mut self, last: u64) -> Result<(), Broken> {
+        let state = self.stream.get_info().await.map_err(|error| retry(reason(&error)))?.state;
+        if state.first_sequence > last.saturating_add(1) {
+            return Err(behind(state.first_sequence, last));
+        }
+        self.check_consumer().await
+    }
+
+    /// That the consumer is the one that it was, and has given to nobody else.
+    async fn check_consumer(&mut self) -> Result<(), Broken> {
+        let made = self.consumer.cached_info().created;
+        let now = self.consumer.get_info().await.map_err(|error| retry(reason(&error)))?;
+        if made != now.created || now.delivered.consumer_sequence != self.deliveries {
+            let name = &now.name;
+            return Err(retry(format!(
+                "somebody else reads by the consumer `{name}`, which has to be this node's alone; it \
+                 is made anew"
+            )));
         }
         Ok(())
     }
@@ -244,8 +293,8 @@ impl Reader {
                 // An event that nobody can apply, so that it is seen, and can be passed over.
                 Err(error) => {
                     held.event_id = format!("message {sequence}");
-                    let event_type = format!("unreadable: {error}");
-                    events.push(unreadable(held.event_id.clone(), event_type, *sequence));
+                    let reason = error.to_string();
+                    events.push(ControlEvent::unreadable(&held.event_id, *sequence, &reason));
                 }
             }
         }
@@ -253,19 +302,16 @@ impl Reader {
     }
 }
 
-fn unreadable(event_id: String, event_type: String, control_version: u64) -> ControlEvent {
-    ControlEvent {
-        event_id,
-        event_type,
-        tenant_id: None,
-        stack_id: None,
-        version: None,
-        base_version: None,
-        artifact_ref: None,
-        checksum: None,
-        control_version,
-        created_at: None,
-    }
+fn behind(first: u64, since: u64) -> Broken {
+    retry(format!(
+        "the stream begins at {first}, and this node is at {since}: it would miss what was between"
+    ))
+}
+
+/// FNV-1a with 32 bits over texts, each with its end. Source: draft-eastlake-fnv, section 5.
+fn sum(texts: &[&str]) -> u32 {
+    let bytes = texts.iter().flat_map(|text| text.bytes().chain([0]));
+    bytes.fold(0x811c_9dc5, |sum, byte| (sum ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }
 
 async fn make(

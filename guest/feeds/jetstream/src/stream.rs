@@ -10,8 +10,13 @@ use wasink_nats::{Broken, reason};
 
 use crate::Settings;
 
-/// Finds the stream, or makes it where that is set.
-pub(crate) async fn stream(context: &Context, settings: &Settings) -> Result<Stream, Broken> {
+/// Finds the stream, or makes it where that is set. Once it was `known`, another of the same name is not
+/// taken for it: its versions are others.
+pub(crate) async fn stream(
+    context: &Context,
+    settings: &Settings,
+    known: &mut Option<String>,
+) -> Result<Stream, Broken> {
     let name = &settings.stream;
     let stream = match context.get_stream(name).await {
         Ok(stream) => stream,
@@ -19,6 +24,9 @@ pub(crate) async fn stream(context: &Context, settings: &Settings) -> Result<Str
             let missing = matches!(error.kind(), GetStreamErrorKind::JetStream(error)
                 if error.error_code() == ErrorCode::STREAM_NOT_FOUND);
             match &settings.create {
+                _ if missing && known.is_some() => {
+                    return Err(retry(format!("the stream `{name}` is gone")));
+                }
                 Some(create) if missing => make(context, settings, create).await?,
                 _ if missing => {
                     return Err(retry(format!(
@@ -34,7 +42,17 @@ pub(crate) async fn stream(context: &Context, settings: &Settings) -> Result<Str
             "the stream `{name}` forgets what was read; a feed needs one with the retention `limits`"
         )));
     }
-    Ok(stream)
+    let created = stream.cached_info().created.to_string();
+    match known {
+        Some(known) if *known != created => Err(retry(format!(
+            "the stream `{name}` is another than it was: it was made at {created}, and the one before \
+             at {known}; begin a new feed with it"
+        ))),
+        _ => {
+            *known = Some(created);
+            Ok(stream)
+        }
+    }
 }
 
 async fn make(

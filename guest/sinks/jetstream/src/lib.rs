@@ -13,9 +13,10 @@
 //! A message's `Nats-Msg-Id` is the record's id, the same on every delivery. The server answers each
 //! message, and none waits for the answer to another. One that it has had within its window is a
 //! duplicate; where its answer is lost the record is in doubt, and comes again with the same id. Without
-//! `create` the stream has to be there, and its window should not be shorter than JetStream's own of
-//! two minutes, which is what the chassis counts on.
+//! `create` the stream has to be there, and a window that is shorter than JetStream's own of two minutes
+//! is refused: the chassis counts on somewhat less than that.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -25,17 +26,22 @@ use wasink_guest::{
 use wasink_nats::async_nats::jetstream;
 use wasink_nats::async_nats::jetstream::context::PublishErrorKind;
 use wasink_nats::async_nats::jetstream::message::PublishMessage;
-use wasink_nats::async_nats::jetstream::stream::Config;
-use wasink_nats::{Broken, Link, Server, Unknown, asks, reason};
+use wasink_nats::async_nats::jetstream::stream::{Config, Stream};
+use wasink_nats::{Broken, IN_FLIGHT, Link, Server, Unknown, asks, reason, refused};
 
 /// JetStream's own window, in seconds.
 const WINDOW: u64 = 120;
+
+/// What the chassis counts on: a call that begins within this ends within the window.
+const COUNTED_ON: u64 = 80;
 
 /// The sink.
 #[derive(Debug)]
 pub struct JetStream {
     link: Link,
     settings: Settings,
+    /// The stream of each subject, as found on this connection.
+    found: HashMap<String, String>,
 }
 
 /// Settings of the sink; the crate's text says what each means.
@@ -153,7 +159,7 @@ impl Sink for JetStream {
             )
             .all_streams()
             .settings_schema(SCHEMA)
-            .dedup_window(WINDOW),
+            .dedup_window(COUNTED_ON),
         )
     }
 
@@ -161,23 +167,39 @@ impl Sink for JetStream {
         settings.unknown.check()?;
         let name = format!("wasink {} {}", context.node_id, context.name);
         let link = Link::new(settings.server.clone(), &name)?;
-        Ok(Self { link, settings })
+        if settings
+            .subject
+            .split('.')
+            .any(|token| token.contains("{stream}") && token != "{stream}")
+        {
+            let why = "`{stream}` has to stand between dots";
+            return Err(Error::new(format!("setting `subject`: `{}`: {why}", settings.subject)));
+        }
+        Ok(Self { link, settings, found: HashMap::new() })
     }
 
     fn write(&mut self, batch: &Batch) -> Result<Outcomes, Failure> {
-        let most = self.link.patience().saturating_mul(2);
-        let settings = &self.settings;
+        let most = self.link.most();
+        let Self { link, settings, found } = self;
         let subject = settings.subject.replace("{stream}", batch.stream().as_str());
         let ids = batch.ids();
         let lines = batch.encode(match settings.encoding {
             Format::Jsonl => Encoding::Jsonl,
             Format::CloudeventsJsonl => Encoding::CloudeventsJsonl,
         });
-        let published = self.link.run(most, async |context, new| {
-            if new && let Some(create) = &settings.create {
-                make(&context, &settings.subject, create).await?;
+        let published = link.run(most, async |context, new| {
+            if new {
+                found.clear();
             }
-            Ok(publish(&context, &subject, &ids, &lines).await)
+            let stream = match found.get(&subject) {
+                Some(stream) => stream.clone(),
+                None => {
+                    let stream = find(&context, settings, &subject).await?;
+                    found.insert(subject.clone(), stream.clone());
+                    stream
+                }
+            };
+            Ok(publish(&context, &subject, &stream, &ids, &lines).await)
         })?;
         if let Some(failure) = &published.failure {
             self.link.give_up();
@@ -188,11 +210,6 @@ impl Sink for JetStream {
             warn!("some records were not published"; records = published.failed, reason = failure.to_string());
         }
         Ok(published.outcomes)
-    }
-
-    fn close(self) -> Result<(), Error> {
-        self.link.close();
-        Ok(())
     }
 }
 
@@ -209,54 +226,93 @@ struct Published {
 async fn publish(
     context: &jetstream::Context,
     subject: &str,
+    stream: &str,
     ids: &[String],
     lines: &[u8],
 ) -> Published {
     let mut published = Published::default();
-    let outcomes = &mut published.outcomes;
-    let mut under_way = Vec::with_capacity(ids.len());
-    let lines = lines.split(|byte| *byte == b'\n');
-    for (index, (id, line)) in ids.iter().zip(lines).enumerate() {
-        let message = PublishMessage::build().payload(line.to_vec().into()).message_id(id);
-        match context.send_publish(subject.to_owned(), message).await {
-            Ok(acknowledged) => under_way.push((index, acknowledged)),
-            Err(error) if error.kind() == PublishErrorKind::MaxPayloadExceeded => {
-                outcomes.rejected(index, reason(&error));
-            }
-            // Not sent.
-            Err(error) => {
-                outcomes.retry(index, None);
-                published.failed += 1;
-                published.failure = Some(Failure::retry(reason(&error)));
-            }
-        }
-    }
-    for (index, acknowledged) in under_way {
-        match acknowledged.await {
-            Ok(ack) if ack.duplicate => {
-                outcomes.duplicate(index);
-            }
-            Ok(_) => {}
-            Err(error) => {
-                published.failed += 1;
-                published.failure = Some(match error.kind() {
-                    PublishErrorKind::TimedOut | PublishErrorKind::BrokenPipe => {
-                        outcomes.in_doubt(index, None);
-                        Failure::in_doubt(reason(&error))
-                    }
-                    // An answer that says no: the server has not got it.
-                    _ => {
-                        outcomes.retry(index, None);
-                        Failure::retry(reason(&error))
-                    }
-                });
+    let lines: Vec<_> = lines.split(|byte| *byte == b'\n').collect();
+    let mut first = 0;
+    for (ids, lines) in ids.chunks(IN_FLIGHT).zip(lines.chunks(IN_FLIGHT)) {
+        let mut under_way = Vec::with_capacity(ids.len());
+        for ((id, line), index) in ids.iter().zip(lines).zip(first..) {
+            let message = PublishMessage::build().payload(line.to_vec().into()).message_id(id);
+            let message = message.expected_stream(stream);
+            match context.send_publish(subject.to_owned(), message).await {
+                Ok(acknowledged) => under_way.push((index, acknowledged)),
+                Err(error) if error.kind() == PublishErrorKind::MaxPayloadExceeded => {
+                    published.outcomes.rejected(index, reason(&error));
+                }
+                // Not sent.
+                Err(error) => published.failed(index, Failure::retry(reason(&error))),
             }
         }
+        for (index, acknowledged) in under_way {
+            match acknowledged.await {
+                Ok(ack) if ack.duplicate => {
+                    published.outcomes.duplicate(index);
+                }
+                Ok(_) => {}
+                Err(error) => published.failed(index, refused(&error)),
+            }
+        }
+        first += ids.len();
     }
     published
 }
 
-async fn make(context: &jetstream::Context, subject: &str, create: &Create) -> Result<(), Broken> {
+impl Published {
+    fn failed(&mut self, index: usize, failure: Failure) {
+        match &failure {
+            Failure::Rejected(reason) => {
+                self.outcomes.rejected(index, reason.clone());
+                return;
+            }
+            Failure::Retry { .. } => self.outcomes.retry(index, None),
+            _ => self.outcomes.in_doubt(index, None),
+        };
+        self.failed += 1;
+        // Who is in doubt has more to lose.
+        if !matches!(self.failure, Some(Failure::InDoubt { .. })) {
+            self.failure = Some(failure);
+        }
+    }
+}
+
+/// Finds the stream that takes this subject, or makes it where that is set.
+async fn find(
+    context: &jetstream::Context,
+    settings: &Settings,
+    subject: &str,
+) -> Result<String, Broken> {
+    let retry = |reason: String| Broken(Failure::retry(reason));
+    let stream = match &settings.create {
+        Some(create) => make(context, &settings.subject, create).await?,
+        None => {
+            let name = context.stream_by_subject(subject).await.map_err(|error| {
+                let reason = reason(&error);
+                retry(format!("no stream takes `{subject}`; make one, or set `create`: {reason}"))
+            })?;
+            let found = context.get_stream(&name).await;
+            found.map_err(|error| retry(format!("the stream `{name}`: {}", reason(&error))))?
+        }
+    };
+    let config = &stream.cached_info().config;
+    if config.duplicate_window < Duration::from_secs(WINDOW) {
+        return Err(retry(format!(
+            "the stream `{}` knows ids for {:?}; records would be there twice: set its duplicate \
+             window to {WINDOW} s at least",
+            config.name, config.duplicate_window
+        )));
+    }
+    Ok(config.name.clone())
+}
+
+async fn make(
+    context: &jetstream::Context,
+    subject: &str,
+    create: &Create,
+) -> Result<Stream, Broken> {
     let config = Config {
         name: create.name.clone(),
         subjects: vec![subject.replace("{stream}", "*")],
@@ -267,9 +323,9 @@ async fn make(context: &jetstream::Context, subject: &str, create: &Create) -> R
         ..Config::default()
     };
     match context.get_or_create_stream(config).await {
-        Ok(_) => {
+        Ok(stream) => {
             info!("the stream is there"; stream = create.name.as_str());
-            Ok(())
+            Ok(stream)
         }
         Err(error) => Err(Broken(Failure::retry(format!(
             "can't make the stream `{}`: {}",
