@@ -150,6 +150,10 @@ fn a_node_goes_on_at_its_own_place_whatever_the_server_believes() {
     assert_eq!(poll(&mut *third, 5), []);
     sink.append(&[event("evt_6")]).unwrap();
     assert_eq!(poll(&mut *third, 5), seen(&[(6, "evt_6")]));
+    // Its cursor is set ahead.
+    let more: Vec<_> = (7..=9).map(|n| event(&format!("evt_{n}"))).collect();
+    sink.append(&more).unwrap();
+    assert_eq!(poll(&mut *third, 8), seen(&[(9, "evt_9")]));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Reading events.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -99,7 +99,7 @@ impl FeedSource for JetStreamSource {
         let most = self.link.most().saturating_add(wait);
         let max = max as usize;
         let Self { link, settings, consumer, reader, known } = self;
-        let before = reader.take().filter(|reader| reader.floor <= since);
+        let before = reader.take().filter(|reader| (reader.floor..=reader.last).contains(&since));
         let (polled, events) = link.run(most, async |context, new| {
             let mut reader = match before {
                 Some(reader) if !new => reader,
@@ -120,6 +120,7 @@ impl FeedSource for JetStreamSource {
 impl Acknowledge for JetStreamSource {
     fn ack(&mut self, event_ids: &[String]) -> Result<(), Failure> {
         let Some(reader) = &mut self.reader else { return Ok(()) };
+        let event_ids: HashSet<_> = event_ids.iter().collect();
         let mut settled = Vec::new();
         for (sequence, held) in &reader.held {
             if event_ids.contains(&held.event_id) {
