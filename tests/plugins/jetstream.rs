@@ -317,6 +317,61 @@ fn what_others_publish_does_not_mix_up_the_order() {
 }
 
 #[test]
+fn servers_that_keep_a_stream_together_lose_and_swap_nothing_when_one_of_them_goes() {
+    let Some(mut servers) = Nats::cluster() else { return };
+    let addresses: Vec<_> = servers.iter().map(Nats::address).collect();
+    let tcp: Vec<_> = addresses.iter().map(|address| TcpTarget::parse(address).unwrap()).collect();
+    let asking = |more: Json| {
+        let mut settings = json!({ "servers": addresses, "timeout_ms": 2_000 });
+        settings.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let grants = Grants { tcp: tcp.clone(), ..Grants::default() };
+        OpenRequest { grants, ..request("jetstream", &settings) }
+    };
+    let sink = || host().open_sink(asking(json!({ "create": { "replicas": 3 } }))).unwrap();
+    append(&mut *sink(), &[event("first")]);
+    let ids =
+        |producer: usize, batch: usize| (0..5).map(move |n| format!("{producer}_{batch:02}_{n}"));
+    std::thread::scope(|scope| {
+        let half = [(); 2].map(|()| std::sync::mpsc::sync_channel(1));
+        let (tell, told): (Vec<_>, Vec<_>) = half.into_iter().unzip();
+        for (producer, tell) in tell.into_iter().enumerate() {
+            scope.spawn(move || {
+                let mut sink = sink();
+                for batch in 0..20 {
+                    let events: Vec<_> = ids(producer, batch).map(|id| event(&id)).collect();
+                    append(&mut *sink, &events);
+                    if batch == 5 {
+                        tell.send(()).unwrap();
+                    }
+                }
+            });
+        }
+        for told in told {
+            told.recv_timeout(PATIENCE).unwrap();
+        }
+        servers[0].kill();
+        servers[0].run();
+    });
+    let mut source = host().open_source(asking(json!({ "consumer": "node" }))).unwrap();
+    // The last may be on its way to the server that gives them.
+    let (mut all, mut since) = (Vec::new(), 0);
+    until(|| {
+        for polled in source.poll(since, 1_000, Duration::ZERO).ok()? {
+            assert!(polled.control_version > since, "{polled:?}");
+            since = polled.control_version;
+            all.push(polled.event_id);
+        }
+        (all.len() >= 201).then_some(())
+    });
+    assert_eq!(all.len(), 201, "{all:?}");
+    for producer in 0..2 {
+        let own: Vec<_> = all.iter().filter(|id| id.starts_with(&format!("{producer}_"))).collect();
+        let expected: Vec<_> = (0..20).flat_map(|batch| ids(producer, batch)).collect();
+        assert!(own.iter().copied().eq(&expected), "{own:?}");
+    }
+}
+
+#[test]
 fn what_is_no_event_is_given_as_one_that_nobody_can_apply() {
     let Some(nats) = Nats::start() else { return };
     let (mut sink, mut source) = (sink(&nats), source(&nats));

@@ -1,7 +1,7 @@
 //! A real NATS server with JetStream, for as long as a test wants it.
 
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -16,7 +16,9 @@ const REQUIRED: &str = "TEST_SERVERS";
 pub(crate) struct Nats {
     directory: TempDir,
     port: u16,
-    token: Option<&'static str>,
+    /// What it is told beside where its streams are.
+    more: Vec<String>,
+    token: &'static str,
     child: Option<Child>,
 }
 
@@ -24,30 +26,39 @@ impl Nats {
     /// A server at work. `None` where there is none on this machine and nobody has asked for one: then
     /// the test has nothing to show, and says so.
     pub(crate) fn start() -> Option<Self> {
-        Self::start_with(None)
+        is_there().then(|| Self::started("", Vec::new()))
     }
 
     /// One that takes nobody without this token.
     pub(crate) fn guarded_by(token: &'static str) -> Option<Self> {
-        Self::start_with(Some(token))
+        is_there().then(|| Self::started(token, ["--auth", token].map(str::to_owned).to_vec()))
     }
 
-    fn start_with(token: Option<&'static str>) -> Option<Self> {
-        let found = Command::new(program()).arg("--version").stdout(Stdio::null()).status();
-        if found.is_err() {
-            assert!(
-                std::env::var_os(REQUIRED).is_none(),
-                "there is no nats-server on this machine"
-            );
-            // Not by `eprintln!`, which is kept for tests that fail.
-            let mut stderr = std::io::stderr();
-            stderr.write_all(b"LEFT OUT: no nats-server on this machine\n").unwrap();
+    /// Three that keep streams together.
+    pub(crate) fn cluster() -> Option<Vec<Self>> {
+        if !is_there() {
             return None;
         }
+        let free = || TcpListener::bind("127.0.0.1:0").unwrap();
+        // All at a time, so that none is given twice.
+        let listeners = [(); 3].map(|()| free());
+        let routes = listeners.map(|free| format!("nats://{}", free.local_addr().unwrap()));
+        let server = |(n, own): (usize, &String)| {
+            let (name, routes) = (format!("server{n}"), routes.join(","));
+            let more =
+                ["--server_name", &name, "--cluster_name", "test", "--cluster", own, "--routes"];
+            let mut more = more.map(str::to_owned).to_vec();
+            more.push(routes);
+            Self::started("", more)
+        };
+        Some(routes.iter().enumerate().map(server).collect())
+    }
+
+    fn started(token: &'static str, more: Vec<String>) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let mut server = Self { directory, port: 0, token, child: None };
+        let mut server = Self { directory, port: 0, more, token, child: None };
         server.run();
-        Some(server)
+        server
     }
 
     /// Starts it again where it was.
@@ -58,7 +69,7 @@ impl Nats {
         let mut command = Command::new(program());
         command.args(["-a", "127.0.0.1", "-p", &port, "-js", "-sd"]).arg(self.directory.path());
         command.arg("--ports_file_dir").arg(&ports);
-        command.args(self.token.iter().flat_map(|token| ["--auth", token]));
+        command.args(&self.more);
         command.stdout(Stdio::null()).stderr(Stdio::null());
         let child = command.spawn().unwrap();
         let file = ports.join(format!("nats-server_{}.ports", child.id()));
@@ -91,7 +102,7 @@ impl Nats {
     }
 
     fn raw(&self) -> Raw {
-        Raw::connect(self.port, self.token.unwrap_or_default())
+        Raw::connect(self.port, self.token)
     }
 
     /// Where it listens.
@@ -125,6 +136,17 @@ impl Drop for Nats {
             self.kill();
         }
     }
+}
+
+fn is_there() -> bool {
+    let found = Command::new(program()).arg("--version").stdout(Stdio::null()).status();
+    if found.is_err() {
+        assert!(std::env::var_os(REQUIRED).is_none(), "there is no nats-server on this machine");
+        // Not by `eprintln!`, which is kept for tests that fail.
+        let mut stderr = std::io::stderr();
+        stderr.write_all(b"LEFT OUT: no nats-server on this machine\n").unwrap();
+    }
+    found.is_ok()
 }
 
 /// Debian's package has it where only root looks for programs.
