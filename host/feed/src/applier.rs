@@ -434,8 +434,8 @@ impl<S: Store> Applier<S> {
         place: Place,
         all: &mut Applied,
     ) -> Result<(), ApplyError> {
-        let refuse = |reason: String| ApplyError::Refused(reason);
-        let event = polled.event.as_ref().map_err(|invalid| refuse(invalid.to_string()))?;
+        let event = polled.event.as_ref();
+        let event = event.map_err(|invalid| ApplyError::Refused(invalid.to_string()))?;
         let (id, now) = (event.event_id(), self.clock.now());
         if self.store.is_applied(id)? {
             self.store.apply(id, place, now, &mut |_| Ok(()))?;
@@ -446,7 +446,7 @@ impl<S: Store> Applier<S> {
             (None, _) => None,
             (Some(reference), checksum) => {
                 let fetched = self.fetch(reference, checksum.unwrap_or_default());
-                Some(fetched.map_err(|error| refuse(error.to_string()))?)
+                Some(fetched.map_err(|error| ApplyError::Refused(error.to_string()))?)
             }
         };
         let apply = &mut self.apply;

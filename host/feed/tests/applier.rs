@@ -29,6 +29,10 @@ struct Feed {
     events: Vec<PolledEvent>,
     acks: Vec<Vec<String>>,
     refuse_acks: bool,
+    /// The source has broken, and stays so until it is opened again.
+    broken: bool,
+    /// It gives events from the beginning, whatever it is asked for.
+    repeats: bool,
 }
 
 struct Source(Arc<Mutex<Feed>>);
@@ -43,6 +47,7 @@ impl FeedPlugin for Source {
     }
 
     fn reopen(&mut self) -> Result<(), PluginError> {
+        self.0.lock().unwrap().broken = false;
         Ok(())
     }
 
@@ -58,6 +63,10 @@ impl FeedPlugin for Source {
 impl FeedSource for Source {
     fn poll(&mut self, since: u64, max: u32, _: Duration) -> Result<Vec<PolledEvent>, CallError> {
         let feed = self.0.lock().unwrap();
+        if feed.broken {
+            return Err(Failure::Broken("no more".to_owned()).into());
+        }
+        let since = if feed.repeats { 0 } else { since };
         let behind = feed.events.iter().filter(|event| event.control_version > since);
         Ok(behind.take(max as usize).cloned().collect())
     }
@@ -482,56 +491,10 @@ fn what_a_database_rolled_back_by_itself_is_not_applied() {
 
 #[test]
 fn a_source_that_is_broken_is_opened_again() {
-    struct Breaks(Source, u32);
-    impl FeedPlugin for Breaks {
-        fn version(&self) -> PluginVersion {
-            self.0.version()
-        }
-        fn description(&self) -> Arc<Description> {
-            self.0.description()
-        }
-        fn reopen(&mut self) -> Result<(), PluginError> {
-            self.1 = 2;
-            Ok(())
-        }
-        fn close(&mut self) -> Result<(), CallError> {
-            Ok(())
-        }
-        fn interrupter(&self) -> Interrupter {
-            self.0.interrupter()
-        }
-    }
-    impl FeedSource for Breaks {
-        fn poll(
-            &mut self,
-            since: u64,
-            max: u32,
-            wait: Duration,
-        ) -> Result<Vec<PolledEvent>, CallError> {
-            match self.1 {
-                // Nothing helps but to open it again.
-                0 | 1 => {
-                    self.1 = 1;
-                    Err(Failure::Broken("no more".to_owned()).into())
-                }
-                _ => self.0.poll(since, max, wait),
-            }
-        }
-        fn wants_acks(&self) -> bool {
-            false
-        }
-        fn ack(&mut self, _: &[String]) -> Result<(), CallError> {
-            Ok(())
-        }
-    }
     let kit = Kit::new();
     kit.put(vec![event("a", 1)]);
-    let store = SqliteStore::open(&kit.path(), "fleet").unwrap();
-    let source = Box::new(Breaks(Source(kit.feed.clone()), 0));
-    let apply = Box::new(Writes(kit.reloads.clone()));
-    let (options, lines) = (ApplierOptions::default(), kit.lines.clone());
-    let clock = Arc::new(SystemClock);
-    let mut applier = Applier::new(source, store, apply, None, options, clock, lines);
+    kit.feed.lock().unwrap().broken = true;
+    let mut applier = kit.applier();
     assert!(matches!(applier.pass(), Err(Halt::Source(_))));
     assert_eq!(applier.pass().unwrap(), applied(1, 0));
 }
@@ -540,46 +503,8 @@ fn a_source_that_is_broken_is_opened_again() {
 fn versions_that_can_t_be_are_not_applied_and_old_ones_are_passed_over() {
     let kit = Kit::new();
     kit.put(vec![event("a", 1), event("b", 2)]);
-    struct Repeats(Source);
-    impl FeedPlugin for Repeats {
-        fn version(&self) -> PluginVersion {
-            self.0.version()
-        }
-        fn description(&self) -> Arc<Description> {
-            self.0.description()
-        }
-        fn reopen(&mut self) -> Result<(), PluginError> {
-            Ok(())
-        }
-        fn close(&mut self) -> Result<(), CallError> {
-            Ok(())
-        }
-        fn interrupter(&self) -> Interrupter {
-            self.0.interrupter()
-        }
-    }
-    impl FeedSource for Repeats {
-        fn poll(
-            &mut self,
-            _: u64,
-            max: u32,
-            wait: Duration,
-        ) -> Result<Vec<PolledEvent>, CallError> {
-            self.0.poll(0, max, wait)
-        }
-        fn wants_acks(&self) -> bool {
-            false
-        }
-        fn ack(&mut self, _: &[String]) -> Result<(), CallError> {
-            Ok(())
-        }
-    }
-    let store = SqliteStore::open(&kit.path(), "fleet").unwrap();
-    let source = Box::new(Repeats(Source(kit.feed.clone())));
-    let apply = Box::new(Writes(kit.reloads.clone()));
-    let (options, lines) = (ApplierOptions::default(), kit.lines.clone());
-    let clock = Arc::new(SystemClock);
-    let mut applier = Applier::new(source, store, apply, None, options, clock, lines);
+    kit.feed.lock().unwrap().repeats = true;
+    let mut applier = kit.applier();
     assert_eq!(applier.pass().unwrap(), applied(2, 0));
     assert_eq!(applier.pass().unwrap(), applied(0, 0));
     assert_eq!(kit.changes(), ["a", "b"]);

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -47,6 +48,8 @@ struct Feed {
     versions: BTreeMap<String, u64>,
     calls: Vec<Vec<String>>,
     reopened: u32,
+    /// Told when a call is to be ended.
+    interrupted: Option<SyncSender<()>>,
 }
 
 type Answer = Box<dyn FnMut(&str) -> Option<Result<u64, CallError>> + Send>;
@@ -85,7 +88,12 @@ impl FeedPlugin for Fake {
     }
 
     fn interrupter(&self) -> Interrupter {
-        Interrupter::new(|| {})
+        let interrupted = self.feed.lock().unwrap().interrupted.clone();
+        Interrupter::new(move || {
+            if let Some(interrupted) = &interrupted {
+                interrupted.send(()).unwrap();
+            }
+        })
     }
 }
 
@@ -427,6 +435,52 @@ fn a_call_that_was_ended_from_outside_is_nobodys_fault() {
     assert_eq!(kit.row("a", "attempt_count, last_error"), "0|-");
     let mut publisher = kit.publisher(PumpOptions::default(), always());
     assert_eq!(publisher.pass().unwrap(), Pass { published: 1, failed: 0 });
+}
+
+#[test]
+fn a_sink_that_waits_for_too_long_has_nothing_against_the_event() {
+    let timed_out = |computing: bool| -> CallError {
+        let (plugin, after) = ("fake".parse::<PluginName>().unwrap(), PATIENCE);
+        let last_words = String::new();
+        PluginError::TimedOut { plugin, call: "append", after, computing, last_words }.into()
+    };
+    for (computing, dead) in [(true, 1), (false, 0)] {
+        let kit = Kit::new();
+        kit.produce(&["a"]);
+        let mut options = PumpOptions::default();
+        options.attempts = 2;
+        let answer: Answer = Box::new(move |_| Some(Err(timed_out(computing))));
+        let mut publisher = kit.publisher(options, answer);
+        for _ in 0..4 {
+            publisher.pass().unwrap();
+            kit.clock.go_on(options.backoff.longest);
+        }
+        assert_eq!(counts(&mut publisher), (1 - dead, dead), "computing: {computing}");
+    }
+}
+
+#[test]
+fn a_pump_that_is_to_stop_hands_nothing_more_over() {
+    let kit = Kit::new();
+    let ids: Vec<_> = (0..100).map(|n| format!("e{n:02}")).collect();
+    kit.produce(&ids.iter().map(String::as_str).collect::<Vec<_>>());
+    let (begun, has_begun) = sync_channel(1);
+    let (let_go, held) = sync_channel(1);
+    let answer: Answer = Box::new(move |id| {
+        if id == "e01" {
+            begun.send(()).unwrap();
+            held.recv_timeout(PATIENCE).unwrap();
+        }
+        None
+    });
+    let mut options = PumpOptions::default();
+    options.batch = 1;
+    kit.feed.lock().unwrap().interrupted = Some(let_go);
+    let pump = Pump::start(kit.publisher(options, answer), Arc::new(Silent)).unwrap();
+    has_begun.recv_timeout(PATIENCE).unwrap();
+    // It is interrupted at once, and by then it has been told to stop.
+    pump.stop(Duration::ZERO);
+    assert_eq!(kit.calls(), [["e00"], ["e01"]]);
 }
 
 #[test]
