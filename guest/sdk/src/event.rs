@@ -33,16 +33,22 @@ impl ControlEvent {
     /// What a source gives in the place of something that is no event: nobody can apply it, so it is
     /// seen, with `reason` in the place of its type, and can be skipped.
     pub fn unreadable(event_id: &str, control_version: u64, reason: &str) -> Self {
+        let event = Self::bare(event_id, &format!("unreadable: {reason}"));
+        Self { control_version, ..event }
+    }
+
+    /// An event of this id and type, and nothing else.
+    pub(crate) fn bare(event_id: &str, event_type: &str) -> Self {
         Self {
             event_id: event_id.to_owned(),
-            event_type: format!("unreadable: {reason}"),
+            event_type: event_type.to_owned(),
             tenant_id: None,
             stack_id: None,
             version: None,
             base_version: None,
             artifact_ref: None,
             checksum: None,
-            control_version,
+            control_version: 0,
             created_at: None,
         }
     }

@@ -48,18 +48,7 @@ pub fn control(events: &[ControlEvent]) -> Batch<'static> {
 
 /// A control event with nothing but its id and its type, and no place in a feed yet.
 pub fn control_event(event_id: &str, event_type: &str) -> ControlEvent {
-    ControlEvent {
-        event_id: event_id.to_owned(),
-        event_type: event_type.to_owned(),
-        tenant_id: None,
-        stack_id: None,
-        version: None,
-        base_version: None,
-        artifact_ref: None,
-        checksum: None,
-        control_version: 0,
-        created_at: None,
-    }
+    ControlEvent::bare(event_id, event_type)
 }
 
 /// A batch of CloudEvents.

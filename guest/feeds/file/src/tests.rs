@@ -1,7 +1,7 @@
 //! Both ends on a directory.
 
 use std::fs;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tempfile::TempDir;
 use wasink_guest::{ControlEvent, Failure, FeedSink, FeedSource, native, testing};
@@ -171,10 +171,16 @@ fn whoever_opens_next_finishes_what_a_crash_left_undone() {
         fs::remove_file(directory.path().join(format!("{id}.json"))).unwrap();
     }
     fs::create_dir_all(directory.path().join(".new")).unwrap();
-    fs::write(directory.path().join(".new/0123"), "{\"event_").unwrap();
+    let (fresh, old) = (directory.path().join(".new/0123"), directory.path().join(".new/4567"));
+    fs::write(&fresh, "{\"event_").unwrap();
+    fs::write(&old, "{\"event_").unwrap();
+    let long_ago = SystemTime::now() - Duration::from_hours(2);
+    fs::File::options().write(true).open(&old).unwrap().set_modified(long_ago).unwrap();
     let mut sink = sink();
     assert!(directory.path().join("b.json").exists() && directory.path().join("c.json").exists());
     assert_eq!(sink.append_all(vec![event("b"), event("c"), event("d")]), [Ok(2), Ok(3), Ok(4)]);
+    // Somebody may be writing to the fresh one still.
+    assert!(fresh.exists() && !old.exists());
 }
 
 #[test]

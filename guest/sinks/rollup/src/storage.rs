@@ -107,44 +107,8 @@ impl Storage for Directory {
     }
 
     fn sync_directory(&self) -> io::Result<()> {
-        match sync(self) {
-            // Some file systems have nothing to sync there.
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported
-                ) =>
-            {
-                Ok(())
-            }
-            synced => synced,
-        }
+        self.sync_names("")
     }
-}
-
-/// Syncs the names in the data directory. Not by way of a file's `sync`, which is one of data alone:
-/// on some file systems that leaves out what is not data of a directory, such as a rename.
-#[cfg(target_family = "wasm")]
-fn sync(_: &Directory) -> io::Result<()> {
-    use wasink_guest::wasip2::filesystem::preopens;
-    use wasink_guest::wasip2::filesystem::types::ErrorCode;
-
-    for (directory, name) in preopens::get_directories() {
-        if name == "/data" {
-            return directory.sync().map_err(|code| match code {
-                ErrorCode::Invalid => io::ErrorKind::InvalidInput.into(),
-                ErrorCode::Unsupported => io::ErrorKind::Unsupported.into(),
-                code => io::Error::other(code.message()),
-            });
-        }
-    }
-    Err(io::ErrorKind::NotFound.into())
-}
-
-/// The same for the native twin, which only tests use.
-#[cfg(not(target_family = "wasm"))]
-fn sync(directory: &Directory) -> io::Result<()> {
-    directory.open(".")?.sync()
 }
 
 fn if_there<T>(result: io::Result<T>) -> io::Result<Option<T>> {
