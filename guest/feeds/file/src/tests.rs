@@ -317,3 +317,18 @@ fn an_event_that_nobody_could_read_is_refused() {
     assert!(why.contains("1048576 is the most"), "{why}");
     assert_eq!(sink.append(event("a")), Ok(1));
 }
+
+#[test]
+fn a_directory_in_which_a_file_has_the_name_of_another_id_is_not_taken_over() {
+    let directory = directory();
+    for (name, id, version) in [("z.json", "first", 1), ("first.json", "second", 2)] {
+        let text = format!(
+            "{{\"event_id\":\"{id}\",\"type\":\"tenant.created\",\"control_version\":{version}}}"
+        );
+        fs::write(directory.path().join(name), text).unwrap();
+    }
+    let error = wasink_guest::open_feed_sink::<FileSink>(&testing::context("{}")).unwrap_err();
+    let expected = "the file `first.json` is the event `first`'s, and holds another event";
+    assert!(error.to_string().contains(expected), "{error}");
+    assert_eq!(poll(&mut source(), 0).len(), 2, "it can be read as before");
+}
