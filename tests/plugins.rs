@@ -23,6 +23,8 @@ mod calls;
 mod connections;
 #[path = "plugins/describe_and_open.rs"]
 mod describe_and_open;
+#[path = "plugins/directory.rs"]
+mod directory;
 #[path = "plugins/feeds.rs"]
 mod feeds;
 #[path = "plugins/file_sink.rs"]
