@@ -1,7 +1,7 @@
 //! Both ends on a directory.
 
 use std::fs;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tempfile::TempDir;
 use wasink_guest::{ControlEvent, Failure, FeedSink, FeedSource, native, testing};
@@ -174,8 +174,9 @@ fn whoever_opens_next_finishes_what_a_crash_left_undone() {
     let (fresh, old) = (directory.path().join(".new/0123"), directory.path().join(".new/4567"));
     fs::write(&fresh, "{\"event_").unwrap();
     fs::write(&old, "{\"event_").unwrap();
-    let long_ago = SystemTime::now() - Duration::from_hours(2);
-    fs::File::options().write(true).open(&old).unwrap().set_modified(long_ago).unwrap();
+    let old_file = fs::File::options().write(true).open(&old).unwrap();
+    let written = old_file.metadata().unwrap().modified().unwrap();
+    old_file.set_modified(written - Duration::from_hours(2)).unwrap();
     let mut sink = sink();
     assert!(directory.path().join("b.json").exists() && directory.path().join("c.json").exists());
     assert_eq!(sink.append_all(vec![event("b"), event("c"), event("d")]), [Ok(2), Ok(3), Ok(4)]);
