@@ -28,6 +28,7 @@ use std::{
     io::Read,
     net::SocketAddr,
     num::{NonZeroU32, NonZeroU64},
+    ops::{Deref, DerefMut},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -41,6 +42,7 @@ mod check;
 mod document;
 mod error;
 mod explain;
+mod feed;
 mod grants;
 mod json_lines;
 mod name;
@@ -61,6 +63,7 @@ mod tests;
 pub use self::{
     error::{ConfigError, ConfigErrors, Origin},
     explain::Setting,
+    feed::{ArtifactsConfig, DatabaseConfig, FeedConfig, OutboxConfig},
     grants::{
         Asked, Credential, GrantsConfig, Host, HttpGrant, HttpOrigin, SecretConfig, SecretSource,
         TcpHosts, TcpTarget, asked, check_asks,
@@ -119,6 +122,10 @@ pub struct Config {
     /// Every sink. Those of `[metering]` and `[usage]` come first, then those that keep a stream
     /// which no `[[sink]]` takes, then each `[[sink]]` in the file's order.
     pub sinks: Vec<SinkConfig>,
+    /// Every outbox whose events are published, in the file's order.
+    pub outboxes: Vec<OutboxConfig>,
+    /// Every feed whose events are applied, in the file's order.
+    pub feeds: Vec<FeedConfig>,
     /// Every secret.
     pub secrets: Vec<SecretConfig>,
     /// All settings in the shape of the file.
@@ -214,39 +221,28 @@ pub struct BatchLimits {
     pub age: Duration,
 }
 
-/// One sink.
+/// An instance of a plugin: what it is opened with.
 ///
 /// Two are equal if they do the same, wherever their values come from.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
-pub struct SinkConfig {
-    /// Its own among all sinks: 1 to 64 of `a`-`z`, `0`-`9` and `-`. `metering`, `usage`, `control`
-    /// and `events` are those that no `[[sink]]` describes.
+pub struct PluginConfig {
+    /// What it is for.
+    pub role: Role,
+    /// Its own among all of its role: 1 to 64 of `a`-`z`, `0`-`9` and `-`.
     pub name: String,
     /// The plugin.
     pub plugin: PluginName,
-    /// The streams that it takes, one at least, each once.
-    pub streams: Vec<Stream>,
     /// The plugin's own settings; [`check_settings`] checks them.
     pub settings: Map<String, Value>,
-    /// What its plugin may reach outside of its sandbox.
+    /// What it may reach outside of its sandbox.
     pub grants: GrantsConfig,
-    /// How much its plugin may use.
+    /// How much it may use.
     pub limits: Limits,
-    /// When a batch for it is full.
-    pub batch: BatchLimits,
-    /// How long one call of the plugin may take; above zero.
+    /// How long one call may take; above zero.
     pub timeout: Duration,
-    /// What happens when it has not dealt with as much as the journal can hold, or as it may leave.
-    pub when_full: WhenFull,
-    /// The most bytes that it may leave in a stream's journal.
-    pub max_pending: NonZeroU64,
-    /// Whether later records wait for those that are to be tried again.
-    pub order: Order,
-    /// The only digest that its plugin may have, where one is given.
+    /// The only digest that the plugin may have, where one is given.
     pub digest: Option<String>,
-    /// What to do when it can't be opened at the start.
-    pub on_open_failure: OnOpenFailure,
     /// The key of the settings, for messages: `metering.file`, `sink[0].settings`.
     pub path_in_config: String,
     plugin_key: KeyPath,
@@ -254,7 +250,35 @@ pub struct SinkConfig {
     origins: Arc<Origins>,
 }
 
-impl SinkConfig {
+/// What an instance of a plugin is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Role {
+    /// It takes records.
+    Sink,
+    /// It takes the events of an outbox.
+    Outbox,
+    /// It gives the events of a feed.
+    Feed,
+}
+
+impl Role {
+    /// The word for it, as in the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Sink => "sink",
+            Self::Outbox => "outbox",
+            Self::Feed => "feed",
+        }
+    }
+}
+
+impl PluginConfig {
+    /// What messages call it: "sink `billing`".
+    pub(crate) fn called(&self) -> String {
+        format!("{} `{}`", self.role.as_str(), self.name)
+    }
+
     /// The key of the pinned digest, for messages.
     pub(crate) fn digest_key(&self) -> String {
         self.section().key("digest").to_string()
@@ -268,6 +292,41 @@ impl SinkConfig {
     /// Where it is described.
     fn section(&self) -> KeyPath {
         self.plugin_key.parent().unwrap_or_else(|| self.plugin_key.clone())
+    }
+}
+
+/// One sink. What its plugin is opened with are fields of its own, too: see [`PluginConfig`].
+/// `metering`, `usage`, `control` and `events` are the names of those that no `[[sink]]` describes.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct SinkConfig {
+    /// What its plugin is opened with.
+    pub instance: PluginConfig,
+    /// The streams that it takes, one at least, each once.
+    pub streams: Vec<Stream>,
+    /// When a batch for it is full.
+    pub batch: BatchLimits,
+    /// What happens when it has not dealt with as much as the journal can hold, or as it may leave.
+    pub when_full: WhenFull,
+    /// The most bytes that it may leave in a stream's journal.
+    pub max_pending: NonZeroU64,
+    /// Whether later records wait for those that are to be tried again.
+    pub order: Order,
+    /// What to do when it can't be opened at the start.
+    pub on_open_failure: OnOpenFailure,
+}
+
+impl Deref for SinkConfig {
+    type Target = PluginConfig;
+
+    fn deref(&self) -> &PluginConfig {
+        &self.instance
+    }
+}
+
+impl DerefMut for SinkConfig {
+    fn deref_mut(&mut self) -> &mut PluginConfig {
+        &mut self.instance
     }
 }
 
@@ -378,24 +437,21 @@ impl PartialEq for Config {
             && self.listen == other.listen
             && self.journals == other.journals
             && self.sinks == other.sinks
+            && self.outboxes == other.outboxes
+            && self.feeds == other.feeds
     }
 }
 
-impl PartialEq for SinkConfig {
+impl PartialEq for PluginConfig {
     fn eq(&self, other: &Self) -> bool {
-        self.name == other.name
+        self.role == other.role
+            && self.name == other.name
             && self.plugin == other.plugin
-            && self.streams == other.streams
             && self.settings == other.settings
             && self.grants == other.grants
             && self.limits == other.limits
-            && self.batch == other.batch
             && self.timeout == other.timeout
-            && self.when_full == other.when_full
-            && self.max_pending == other.max_pending
-            && self.order == other.order
             && self.digest == other.digest
-            && self.on_open_failure == other.on_open_failure
     }
 }
 
@@ -472,23 +528,24 @@ fn repair(root: &mut Value, path: &KeyPath) {
         "name" => Some(Value::from(format!("-{index}"))),
         "plugin" => Some("nop".into()),
         "streams" => Some(Stream::ALL.map(Stream::as_str).to_vec().into()),
+        "database" => Some("-".into()),
         _ => None,
     };
-    if let [Step::Key(sink), Step::Index(index), rest @ ..] = path.steps()
-        && sink == "sink"
-        && let Some(sink) = root.get_mut(sink).and_then(|sinks| sinks.get_mut(*index))
+    if let [Step::Key(list), Step::Index(index), rest @ ..] = path.steps()
+        && let Some(required) = required(list)
+        && let Some(item) = root.get_mut(list).and_then(|items| items.get_mut(*index))
     {
         let Some(Step::Key(key)) = rest.first() else {
-            let keys = ["name", "plugin", "streams"].into_iter();
-            let keys = keys.filter_map(|key| Some((key.to_owned(), placeholder(key, *index)?)));
-            *sink = Value::Object(keys.collect());
+            let keys = required.iter();
+            let keys = keys.filter_map(|key| Some(((*key).to_owned(), placeholder(key, *index)?)));
+            *item = Value::Object(keys.collect());
             return;
         };
-        match (placeholder(key, *index), sink) {
+        match (placeholder(key, *index).filter(|_| required.contains(&key.as_str())), item) {
             (Some(value), Value::Object(table)) => {
                 table.insert(key.clone(), value);
             }
-            (_, sink) => remove(sink, rest),
+            (_, item) => remove(item, rest),
         }
         return;
     }
@@ -496,6 +553,15 @@ fn repair(root: &mut Value, path: &KeyPath) {
         *root = Value::Object(Map::new());
     }
     remove(root, path.steps());
+}
+
+/// What each table of a list must have.
+fn required(list: &str) -> Option<&'static [&'static str]> {
+    match list {
+        "sink" => Some(&["name", "plugin", "streams"]),
+        "outbox" | "feed" => Some(&["name", "plugin", "database"]),
+        _ => None,
+    }
 }
 
 /// Takes out the value, or the list that it stands in.

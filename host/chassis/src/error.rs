@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use wasink_record::Stream;
 
-use crate::config::{ConfigErrors, SinkConfig};
+use crate::config::{ConfigErrors, PluginConfig};
 use crate::plugin::PluginError;
 use crate::secret::SecretError;
 
@@ -32,25 +32,23 @@ pub enum OpenError {
     System(#[source] io::Error),
 }
 
-/// Why one sink did not open.
+/// Why one sink, or one end of a feed, did not open.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SinkProblem {
     /// Its plugin could not be loaded or opened.
-    #[error("sink `{sink}`: {source}")]
+    #[error("{place}: {source}")]
     Plugin {
-        /// Name of the sink.
-        sink: String,
+        /// Whose: "sink `billing`".
+        place: String,
         /// What is wrong with the plugin.
         source: PluginError,
     },
     /// Its plugin does not take a stream that it is configured for.
-    #[error(
-        "sink `{sink}`: plugin `{plugin}` does not take the stream `{stream}`; it takes {takes}"
-    )]
+    #[error("{place}: plugin `{plugin}` does not take the stream `{stream}`; it takes {takes}")]
     Stream {
-        /// Name of the sink.
-        sink: String,
+        /// Whose: "sink `billing`".
+        place: String,
         /// Name of the plugin.
         plugin: String,
         /// The stream.
@@ -59,10 +57,10 @@ pub enum SinkProblem {
         takes: String,
     },
     /// It did not open in an empty directory.
-    #[error("sink `{sink}`: {reason}")]
+    #[error("{place}: {reason}")]
     Refused {
-        /// Name of the sink.
-        sink: String,
+        /// Whose: "sink `billing`".
+        place: String,
         /// Why.
         reason: String,
     },
@@ -71,26 +69,26 @@ pub enum SinkProblem {
     #[error(transparent)]
     Settings(ConfigErrors),
     /// A secret that it is granted can't be read.
-    #[error("sink `{sink}`: {source}")]
+    #[error("{place}: {source}")]
     Secret {
-        /// Name of the sink.
-        sink: String,
+        /// Whose: "sink `billing`".
+        place: String,
         /// Which, and why.
         source: SecretError,
     },
     /// What became of its records can't be read or written.
-    #[error("sink `{sink}`: can't open its place in the journal: {source}")]
+    #[error("{place}: can't open its place in the journal: {source}")]
     Lane {
-        /// Name of the sink.
-        sink: String,
+        /// Whose: "sink `billing`".
+        place: String,
         /// What the file system says.
         source: io::Error,
     },
     /// Its data directory could not be made or opened.
-    #[error("sink `{sink}`: can't open its directory `{path}`: {source}")]
+    #[error("{place}: can't open its directory `{path}`: {source}")]
     Directory {
-        /// Name of the sink.
-        sink: String,
+        /// Whose: "sink `billing`".
+        place: String,
         /// The directory.
         path: String,
         /// What the file system says.
@@ -99,18 +97,18 @@ pub enum SinkProblem {
 }
 
 impl SinkProblem {
-    pub(crate) fn plugin(sink: &SinkConfig, source: PluginError) -> Self {
-        Self::Plugin { sink: sink.name.clone(), source }
+    pub(crate) fn plugin(of: &PluginConfig, source: PluginError) -> Self {
+        Self::Plugin { place: of.called(), source }
     }
 
-    pub(crate) fn stream(sink: &SinkConfig, stream: Stream, takes: &[Stream]) -> Self {
+    pub(crate) fn stream(of: &PluginConfig, stream: Stream, takes: &[Stream]) -> Self {
         let takes = takes.iter().map(|stream| format!("`{stream}`")).collect::<Vec<_>>();
         let takes = if takes.is_empty() { "none".to_owned() } else { takes.join(", ") };
-        Self::Stream { sink: sink.name.clone(), plugin: sink.plugin.to_string(), stream, takes }
+        Self::Stream { place: of.called(), plugin: of.plugin.to_string(), stream, takes }
     }
 
-    pub(crate) fn directory(sink: &SinkConfig, path: &Path, source: io::Error) -> Self {
-        Self::Directory { sink: sink.name.clone(), path: path.display().to_string(), source }
+    pub(crate) fn directory(of: &PluginConfig, path: &Path, source: io::Error) -> Self {
+        Self::Directory { place: of.called(), path: path.display().to_string(), source }
     }
 }
 

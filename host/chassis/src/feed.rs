@@ -10,7 +10,7 @@ use wasink_record::{ControlEvent, InvalidRecord};
 
 use crate::config::PluginName;
 use crate::plugin::{
-    CallError, Description, Failure, Interrupter, OpenRequest, PluginError, PluginVersion,
+    CallError, Demands, Description, Failure, Interrupter, OpenRequest, PluginError, PluginVersion,
 };
 
 /// A set of plugins that can be opened by name as ends of feeds. Sources and sinks have names of their
@@ -20,16 +20,24 @@ pub trait Feeds: Send + Sync {
     ///
     /// # Errors
     ///
-    /// Whatever keeps the plugin from being loaded and asked; names that there are, where there is
-    /// none of this one.
-    fn describe_source(&self, name: &PluginName) -> Result<Arc<Description>, PluginError>;
+    /// Whatever keeps the plugin from being loaded and asked, bytes that are not those that are
+    /// demanded among it; names that there are, where there is none of this one.
+    fn describe_source(
+        &self,
+        name: &PluginName,
+        demands: &Demands,
+    ) -> Result<Arc<Description>, PluginError>;
 
     /// What a sink tells about itself.
     ///
     /// # Errors
     ///
     /// As for [`describe_source`](Self::describe_source).
-    fn describe_sink(&self, name: &PluginName) -> Result<Arc<Description>, PluginError>;
+    fn describe_sink(
+        &self,
+        name: &PluginName,
+        demands: &Demands,
+    ) -> Result<Arc<Description>, PluginError>;
 
     /// Makes an instance of the source that a request names, and opens it.
     ///

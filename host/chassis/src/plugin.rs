@@ -205,6 +205,8 @@ pub struct OpenRequest {
     pub node_id: String,
     /// Fresh at every start of the chassis.
     pub epoch: String,
+    /// What its bytes must be. Only asked of ends of feeds: sinks are loaded before.
+    pub demands: Demands,
     /// The plugin's own settings, one JSON object.
     pub settings: String,
     /// How long each call may take.

@@ -134,7 +134,7 @@ impl Chassis {
             let present = present.or_else(|| self.swaps.charge(&sink.plugin));
             let ready = start::prepare(config, sink, &self.parts, &self.epoch, present);
             let tried = ready.and_then(|ready| {
-                let refused = |reason| SinkProblem::Refused { sink: sink.name.clone(), reason };
+                let refused = |reason| SinkProblem::Refused { place: sink.called(), reason };
                 self.swaps.rehearse(ready.clone()).map_err(refused)?;
                 Ok(ready)
             });
@@ -223,7 +223,7 @@ impl Chassis {
         let open = || -> OpenedPlugin {
             let request = old.site.prepare()?;
             let gone = || SinkProblem::Refused {
-                sink: old.name.clone(),
+                place: config.called(),
                 reason: "its plugin is gone".to_owned(),
             };
             let plugin = self.swaps.charge(&config.plugin).ok_or_else(gone)?;
@@ -321,6 +321,8 @@ fn fixed(present: &Config, config: &Config) -> Vec<String> {
         ("limits.compile", present.limits.compile_time != config.limits.compile_time),
         ("limits.describe", present.limits.describe_time != config.limits.describe_time),
         ("swap.keep", present.swap.keep != config.swap.keep),
+        ("outbox", present.outboxes != config.outboxes),
+        ("feed", present.feeds != config.feeds),
     ];
     let differs = differs.into_iter().filter(|(_, differs)| *differs);
     differs.map(|(key, _)| format!("`{key}`")).collect()

@@ -66,7 +66,7 @@ pub(crate) fn lanes(
     logs: &BTreeMap<Stream, KnownLog>,
 ) -> Result<Vec<(Lane, KnownLane)>, SinkProblem> {
     let lane = |KnownLog { log, beginning }: &KnownLog| {
-        let problem = |source| SinkProblem::Lane { sink: sink.name.clone(), source };
+        let problem = |source| SinkProblem::Lane { place: sink.called(), source };
         let reader =
             log.reader(&sink.name, sink.when_full, sink.max_pending.get()).map_err(problem)?;
         let limits = BatchLimits {

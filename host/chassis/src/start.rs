@@ -9,15 +9,16 @@ use wasink_record::{IdSource, Stream, Timestamp};
 
 use crate::chassis::{Chassis, Door, KnownLog, Parts};
 use crate::config::{
-    Config, ConfigErrors, Credential, GrantsConfig, OnOpenFailure, PluginName, SecretConfig,
-    SinkConfig, check_asks, check_settings,
+    Config, ConfigErrors, Credential, GrantsConfig, OnOpenFailure, PluginConfig, PluginName,
+    SecretConfig, SinkConfig, check_asks, check_settings,
 };
 use crate::delivery::Charge;
 use crate::directory::open_private;
 use crate::error::{OpenError, SinkProblem};
+use crate::hooks::Hooks;
 use crate::intake::{self, Intake};
 use crate::limits::LimitCounts;
-use crate::logger::{Level, Line};
+use crate::logger::{Level, Line, Logger};
 use crate::plugin::{
     Demands, Description, Grants, OpenRequest, Origin, Plugin, PluginError, SinkPlugin,
 };
@@ -107,11 +108,16 @@ fn check_names(config: &Config, parts: &Parts) -> Result<(), OpenError> {
 
 /// Whether the sink's plugin is there, takes its streams and accepts its settings.
 fn check_sink(sink: &SinkConfig, parts: &Parts) -> Result<(), SinkProblem> {
-    let loaded = parts.plugins.load(&sink.plugin, &Origin::Directory, &demands([sink]));
+    let loaded = parts.plugins.load(&sink.plugin, &Origin::Directory, &demands([&**sink]));
     let plugin = loaded.map_err(|error| SinkProblem::plugin(sink, error))?;
     check_description(sink, &plugin.description())?;
-    credentials(sink).map(drop)?;
-    secrets(sink, &sink.grants.secrets).map(drop)
+    check_secrets(sink)
+}
+
+/// Whether everything that an instance is granted of secrets can be read.
+pub(crate) fn check_secrets(of: &PluginConfig) -> Result<(), SinkProblem> {
+    credentials(of).map(drop)?;
+    secrets(of, &of.grants.secrets).map(drop)
 }
 
 /// Whether a plugin that describes itself so takes the sink's streams and accepts its settings.
@@ -124,15 +130,23 @@ pub(crate) fn check_description(
             return Err(SinkProblem::stream(sink, *stream, &description.streams));
         }
     }
+    check_described(sink, description)
+}
+
+/// Whether a plugin that describes itself so takes the settings, and is granted what it needs.
+pub(crate) fn check_described(
+    of: &PluginConfig,
+    description: &Description,
+) -> Result<(), SinkProblem> {
     if let Some(schema) = &description.settings_schema {
-        check_settings(schema, sink).or_else(ConfigErrors::check).map_err(SinkProblem::Settings)?;
+        check_settings(schema, of).or_else(ConfigErrors::check).map_err(SinkProblem::Settings)?;
     }
-    check_asks(&description.asks, sink).or_else(ConfigErrors::check).map_err(SinkProblem::Settings)
+    check_asks(&description.asks, of).or_else(ConfigErrors::check).map_err(SinkProblem::Settings)
 }
 
 /// What these sinks ask of the bytes of their plugin.
-fn demands<'a>(sinks: impl IntoIterator<Item = &'a SinkConfig>) -> Demands {
-    let pin = |sink: &SinkConfig| Some((sink.digest.clone()?, sink.digest_key()));
+pub(crate) fn demands<'a>(sinks: impl IntoIterator<Item = &'a PluginConfig>) -> Demands {
+    let pin = |sink: &PluginConfig| Some((sink.digest.clone()?, sink.digest_key()));
     Demands { pins: sinks.into_iter().filter_map(pin).collect() }
 }
 
@@ -229,13 +243,13 @@ fn open_at<'a>(
     // Read and digested once for all of them.
     let mut loaded: Option<Arc<dyn Plugin>> = None;
     let open = |sink: &&'a SinkConfig| {
-        let mut request = request(config, sink, parts, epoch);
+        let mut request = request(&config.node_id, sink, &parts.logger, &parts.hooks, epoch);
         let result = grants(sink).and_then(|grants| {
             request.grants = grants;
             let plugin = match &loaded {
                 Some(plugin) => plugin.clone(),
                 None => {
-                    let demands = demands(sinks.iter().copied());
+                    let demands = demands(sinks.iter().map(|sink| &sink.instance));
                     let plugin = parts.plugins.load(&sink.plugin, origin, &demands);
                     plugin.map_err(|error| SinkProblem::plugin(sink, error))?
                 }
@@ -252,7 +266,7 @@ fn open_at<'a>(
 }
 
 /// What a sink's plugin may reach, opened and read.
-pub(crate) fn grants(sink: &SinkConfig) -> Result<Grants, SinkProblem> {
+pub(crate) fn grants(sink: &PluginConfig) -> Result<Grants, SinkProblem> {
     let GrantsConfig { directory, stderr, log, environment, tcp, http, .. } = &sink.grants;
     let directory = directory.as_ref().map(|path| {
         let problem = |error| SinkProblem::directory(sink, path, error);
@@ -273,10 +287,10 @@ pub(crate) fn grants(sink: &SinkConfig) -> Result<Grants, SinkProblem> {
 
 /// Secrets of a sink, each read once, so that one that can't be read is told of at once.
 fn secrets<'a>(
-    sink: &SinkConfig,
+    sink: &PluginConfig,
     secrets: impl IntoIterator<Item = &'a SecretConfig>,
 ) -> Result<Vec<Secret>, SinkProblem> {
-    let problem = |source| SinkProblem::Secret { sink: sink.name.clone(), source };
+    let problem = |source| SinkProblem::Secret { place: sink.called(), source };
     let secrets = secrets.into_iter().map(|config| {
         let secret = Secret::new(config.clone());
         secret.get().map_err(problem)?;
@@ -286,7 +300,7 @@ fn secrets<'a>(
 }
 
 /// The secrets that are put on a sink's requests.
-fn credentials(sink: &SinkConfig) -> Result<Vec<Secret>, SinkProblem> {
+fn credentials(sink: &PluginConfig) -> Result<Vec<Secret>, SinkProblem> {
     let named = sink.grants.http.iter().flat_map(|grant| {
         let credential = grant.credential.as_ref().map(Credential::secret);
         credential.into_iter().chain(&grant.signature)
@@ -294,19 +308,26 @@ fn credentials(sink: &SinkConfig) -> Result<Vec<Secret>, SinkProblem> {
     secrets(sink, named)
 }
 
-/// What a sink's plugin is opened with, but for what it is granted.
-fn request(config: &Config, sink: &SinkConfig, parts: &Parts, epoch: &str) -> OpenRequest {
+/// What an instance is opened with, but for what it is granted.
+pub(crate) fn request(
+    node_id: &str,
+    of: &PluginConfig,
+    logger: &Arc<dyn Logger>,
+    hooks: &Arc<dyn Hooks>,
+    epoch: &str,
+) -> OpenRequest {
     OpenRequest {
-        plugin: sink.plugin.clone(),
-        name: sink.name.clone(),
-        node_id: config.node_id.clone(),
+        plugin: of.plugin.clone(),
+        name: of.name.clone(),
+        node_id: node_id.to_owned(),
         epoch: epoch.to_owned(),
-        settings: serde_json::Value::Object(sink.settings.clone()).to_string(),
-        timeout: sink.timeout,
+        demands: demands([of]),
+        settings: serde_json::Value::Object(of.settings.clone()).to_string(),
+        timeout: of.timeout,
         grants: Grants::default(),
-        limits: sink.limits,
-        reached: LimitCounts::new(&sink.name, parts.hooks.clone()),
-        logger: parts.logger.clone(),
+        limits: of.limits,
+        reached: LimitCounts::new(&of.name, hooks.clone()),
+        logger: logger.clone(),
     }
 }
 
@@ -350,7 +371,7 @@ pub(crate) fn prepare(
     epoch: &str,
     present: Option<Arc<dyn Plugin>>,
 ) -> Result<Charge, SinkProblem> {
-    let demands = demands([sink]);
+    let demands = demands([&**sink]);
     let plugin = match present {
         Some(plugin) => match demands.refusal(&plugin.version().digest) {
             None => plugin,
@@ -375,7 +396,7 @@ pub(crate) fn prepare(
         }
     };
     check_description(sink, &plugin.description())?;
-    let mut request = request(config, sink, parts, epoch);
+    let mut request = request(&config.node_id, sink, &parts.logger, &parts.hooks, epoch);
     request.grants = grants(sink)?;
     Ok(Charge { plugin, request })
 }

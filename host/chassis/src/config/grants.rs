@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::{
-    SinkConfig, error::ConfigError, nearest::quoted_list, path::KeyPath, raw, resolve::Resolver,
+    PluginConfig, error::ConfigError, nearest::quoted_list, path::KeyPath, raw, resolve::Resolver,
 };
 use crate::plugin::{Ask, Need};
 
@@ -474,7 +474,7 @@ impl Resolver<'_> {
         name.and_then(|name| self.secret(at, name))
     }
 
-    fn secret(&mut self, at: &KeyPath, name: &str) -> Option<SecretConfig> {
+    pub(super) fn secret(&mut self, at: &KeyPath, name: &str) -> Option<SecretConfig> {
         let found = self.secrets.iter().find(|secret| secret.name == name).cloned();
         if found.is_none() {
             let known: Vec<_> = self.secrets.iter().map(|secret| secret.name.as_str()).collect();
@@ -514,7 +514,7 @@ const FORBIDDEN: [&str; 12] = [
 /// # Errors
 ///
 /// Each grant that is missing, with the line to write.
-pub fn check_asks(asks: &[Ask], sink: &SinkConfig) -> Result<(), Vec<ConfigError>> {
+pub fn check_asks(asks: &[Ask], sink: &PluginConfig) -> Result<(), Vec<ConfigError>> {
     let required = asked(asks, sink).into_iter().filter(|asked| asked.ask.required);
     let missing = required.filter_map(|asked| Some((asked.write?, asked.what, asked.ask.reason)));
     let errors: Vec<_> = missing
@@ -548,7 +548,7 @@ pub struct Asked {
 }
 
 /// What of a plugin's asks its sink is granted. What its settings have nothing for is left out.
-pub fn asked(asks: &[Ask], sink: &SinkConfig) -> Vec<Asked> {
+pub fn asked(asks: &[Ask], sink: &PluginConfig) -> Vec<Asked> {
     let asked = |ask: &Ask| {
         let (what, granted, line) = weigh(&ask.need, sink)?;
         Some(Asked { ask: ask.clone(), what, write: (!granted).then_some(line) })
@@ -557,7 +557,7 @@ pub fn asked(asks: &[Ask], sink: &SinkConfig) -> Vec<Asked> {
 }
 
 /// What is needed, in words; whether it is granted; the line that grants it.
-fn weigh(need: &Need, sink: &SinkConfig) -> Option<(String, bool, String)> {
+fn weigh(need: &Need, sink: &PluginConfig) -> Option<(String, bool, String)> {
     let grants = &sink.grants;
     Some(match need {
         Need::Directory => (

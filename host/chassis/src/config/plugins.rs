@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::{
-    Config, SinkConfig,
+    Config, PluginConfig,
     check::Checker,
     error::ConfigError,
     nearest::{nearest, quoted_list},
@@ -77,7 +77,7 @@ fn keys_beside<'a>(schema: &'a Value, path: &KeyPath) -> Vec<&'a str> {
 ///
 /// Every mistake in the settings, or what is wrong with the schema, for which the error blames the
 /// plugin.
-pub fn check_settings(schema: &Value, sink: &SinkConfig) -> Result<(), Vec<ConfigError>> {
+pub fn check_settings(schema: &Value, sink: &PluginConfig) -> Result<(), Vec<ConfigError>> {
     let checker = schema_cost::check(schema).and_then(|()| Checker::new(schema));
     let checker = checker.map_err(|reason| {
         let reason: String = reason.chars().take(MAX_REASON).collect();

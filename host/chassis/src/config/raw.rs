@@ -17,9 +17,13 @@ use super::{
     units::{Period, Size, Timeout},
 };
 
+mod feed;
 mod grants;
 
-pub(super) use self::grants::{DirectoryGrant, Grants, HttpGrant, Limits, Secret, SinkLimits};
+pub(super) use self::{
+    feed::{Artifacts, Feed, Outbox},
+    grants::{DirectoryGrant, Grants, HttpGrant, Limits, Secret, SinkLimits},
+};
 
 /// Where the chassis keeps what it keeps, unless it is told another place.
 const DATA_DIR: &str = "wasink-data";
@@ -105,6 +109,10 @@ pub(super) struct Config {
     pub(super) usage: Usage,
     /// Further sinks.
     pub(super) sink: Vec<Sink>,
+    /// Outboxes of control events, which `wasink serve` publishes to feeds.
+    pub(super) outbox: Vec<Outbox>,
+    /// Feeds of control events, which `wasink serve` applies to databases.
+    pub(super) feed: Vec<Feed>,
     /// Secrets, which grants name.
     pub(super) secret: Vec<Secret>,
 }
@@ -125,6 +133,8 @@ impl Default for Config {
             metering: Metering::default(),
             usage: Usage::default(),
             sink: Vec::new(),
+            outbox: Vec::new(),
+            feed: Vec::new(),
             secret: Vec::new(),
         }
     }

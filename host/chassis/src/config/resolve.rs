@@ -13,8 +13,8 @@ use wasink_journal::WhenFull;
 use wasink_record::Stream;
 
 use super::{
-    BatchLimits, Config, JournalConfig, ListenConfig, LogConfig, OnOpenFailure, Order, QueueLimits,
-    SinkConfig, SwapConfig,
+    BatchLimits, Config, JournalConfig, ListenConfig, LogConfig, OnOpenFailure, Order,
+    PluginConfig, QueueLimits, Role, SinkConfig, SwapConfig,
     document::Origins,
     error::ConfigError,
     grants::{GrantsConfig, SecretConfig, Written},
@@ -102,6 +102,8 @@ pub(super) fn resolve(
         resolver.written(index, sink, &raw);
     }
     let journals = resolver.journals(&raw.journal);
+    let outboxes = resolver.outboxes(&raw);
+    let feeds = resolver.feeds(&raw);
     let listen = resolver.listen(&raw.listen);
     let Resolver { data_dir, origins, sinks, secrets, tables, .. } = resolver;
     Config {
@@ -124,6 +126,8 @@ pub(super) fn resolve(
         },
         limits: raw::SinkLimits::default().over(&raw.limits),
         sinks,
+        outboxes,
+        feeds,
         secrets,
         effective: serde_json::to_value(&raw).unwrap_or_default(),
         tables,
@@ -185,8 +189,8 @@ struct OfStream<'a> {
 
 /// Collects the sinks and the secrets.
 pub(super) struct Resolver<'a> {
-    data_dir: PathBuf,
-    origins: Arc<Origins>,
+    pub(super) data_dir: PathBuf,
+    pub(super) origins: Arc<Origins>,
     sinks: Vec<SinkConfig>,
     pub(super) secrets: Vec<SecretConfig>,
     tables: Vec<(KeyPath, String)>,
@@ -198,7 +202,7 @@ impl Resolver<'_> {
         self.errors.push(ConfigError::new(self.origins.around(path), path, message));
     }
 
-    fn plugin(&mut self, path: &KeyPath, name: &str) -> Option<PluginName> {
+    pub(super) fn plugin(&mut self, path: &KeyPath, name: &str) -> Option<PluginName> {
         PluginName::new(name).map_err(|error| self.wrong(path, error.to_string())).ok()
     }
 
@@ -268,24 +272,28 @@ impl Resolver<'_> {
             on_open_failure,
             limits,
         } = calls;
-        self.sinks.push(SinkConfig {
+        let instance = PluginConfig {
+            role: Role::Sink,
             name,
             plugin,
-            streams,
             settings,
             grants,
             limits,
-            batch,
             timeout,
-            when_full,
-            max_pending,
-            order,
             digest,
-            on_open_failure,
             path_in_config: named.settings_key.to_string(),
             plugin_key: named.plugin_key,
             settings_key: named.settings_key,
             origins: Arc::clone(&self.origins),
+        };
+        self.sinks.push(SinkConfig {
+            instance,
+            streams,
+            batch,
+            when_full,
+            max_pending,
+            order,
+            on_open_failure,
         });
     }
 

@@ -12,7 +12,9 @@ use crate::config::PluginName;
 use crate::hooks::NoHooks;
 use crate::limits::{LimitCounts, Limits};
 use crate::missing::Missing;
-use crate::plugin::{Description, Grants, Interrupter, OpenRequest, Outcome, PluginVersion};
+use crate::plugin::{
+    Demands, Description, Grants, Interrupter, OpenRequest, Outcome, PluginVersion,
+};
 
 type Write = Box<dyn FnMut(&Batch) -> Result<Vec<Exception>, CallError> + Send>;
 type Flush = Box<dyn FnMut() -> Result<(), CallError> + Send>;
@@ -240,6 +242,7 @@ fn delivery(
                 name: "sink".to_owned(),
                 node_id: String::new(),
                 epoch: String::new(),
+                demands: Demands::default(),
                 settings: String::new(),
                 timeout: Duration::from_secs(1),
                 grants: Grants::default(),

@@ -6,7 +6,9 @@ use serde_json::{Map, json};
 use wasink_record::Stream;
 
 use super::load_file;
-use crate::config::{Config, GrantsConfig, LogFormat, LogLevel, OnOpenFailure, SinkConfig};
+use crate::config::{
+    Config, DatabaseConfig, GrantsConfig, LogFormat, LogLevel, OnOpenFailure, SinkConfig,
+};
 
 fn names(config: &Config) -> Vec<&str> {
     config.sinks.iter().map(|sink| sink.name.as_str()).collect()
@@ -180,14 +182,24 @@ fn a_file_is_json_or_toml_by_its_extension() {
 }
 
 #[test]
-fn the_sample_file_has_the_defaults_and_one_sink_and_one_secret_more() {
+fn the_sample_file_has_the_defaults_and_one_more_of_each_list() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/wasink.example.toml");
     let text = std::fs::read_to_string(path).unwrap();
     let mut sample = Config::from_toml(&text).unwrap();
     let audit = sample.sinks.pop().unwrap();
     assert_eq!((audit.name.as_str(), audit.plugin.as_str()), ("audit", "file"));
     assert_eq!(audit.grants.directory.as_deref(), Some(Path::new("wasink-data/sinks/audit")));
-    assert_eq!(sample.secrets.pop().unwrap().name, "api-token");
+    let secret = sample.secrets.pop().unwrap();
+    assert_eq!(secret.name, "api-token");
+    let outbox = sample.outboxes.pop().unwrap();
+    let url = "postgres://admin@db.example.com/admin".to_owned();
+    let database = DatabaseConfig::Postgres { url, password: Some(secret.clone()) };
+    assert_eq!((outbox.instance.name.as_str(), outbox.database), ("control", database));
+    assert_eq!(outbox.keep, Duration::from_hours(7 * 24));
+    let feed = sample.feeds.pop().unwrap();
+    assert_eq!(feed.tables, ["keys", "tenants"]);
+    assert_eq!(feed.artifacts.unwrap().secrets, [("secret_access_key".to_owned(), secret)]);
+    assert_eq!((feed.wait, feed.keep), (Duration::from_secs(10), Duration::from_hours(30 * 24)));
     let mut default = Config::default();
     default.sinks.truncate(2);
     assert_eq!(sample, default);

@@ -160,8 +160,8 @@ wasink.json:8: sink[1].streams: missing; expected a list of streams, one at leas
         "keys and values that would spoil the message",
         "wasink.json",
         "{\"a\\nb\": 1, \"x y\": 2, \"node_id\": [\"line\\nbreak\", \"0123456789012345678901234567890123456789012345678901234567890123456789\"]}",
-        "wasink.json:1: \"a b\": unknown key `a\\nb`; known here: `data_dir`, `plugin_dirs`, `plugin_keys`, `node_id`, `log`, `queue`, `listen`, `journal`, `swap`, `limits`, `metering`, `usage`, `sink`, `secret`
-wasink.json:1: \"x y\": unknown key `x y`; known here: `data_dir`, `plugin_dirs`, `plugin_keys`, `node_id`, `log`, `queue`, `listen`, `journal`, `swap`, `limits`, `metering`, `usage`, `sink`, `secret`
+        "wasink.json:1: \"a b\": unknown key `a\\nb`; known here: `data_dir`, `plugin_dirs`, `plugin_keys`, `node_id`, `log`, `queue`, `listen`, `journal`, `swap`, `limits`, `metering`, `usage`, `sink`, `outbox`, `feed`, `secret`
+wasink.json:1: \"x y\": unknown key `x y`; known here: `data_dir`, `plugin_dirs`, `plugin_keys`, `node_id`, `log`, `queue`, `listen`, `journal`, `swap`, `limits`, `metering`, `usage`, `sink`, `outbox`, `feed`, `secret`
 wasink.json:1: node_id: expected a name of 1 to 255 characters, got `[\"line\\nbreak\",\"0123456789012345678901234567890123456789012345678901234567890123…`",
     ),
 ];

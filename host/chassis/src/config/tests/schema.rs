@@ -15,6 +15,8 @@ fn keys(table: &Value) -> Vec<(String, Value)> {
 fn sample(key: &str, node: &Value) -> Value {
     match key {
         "origin" | "proxy" => return json!("http://sample"),
+        // One that may have a password.
+        "database" => return json!("postgres://sample@sample/sample"),
         _ => {}
     }
     if let Some(default) = node.get("default") {
@@ -72,6 +74,10 @@ fn with_key(path: &[String], table: &Value, key: &str, value: Value) -> Value {
         let beside = match key.as_str() {
             "sink" => json!({ "name": "sample", "plugin": "sample", "streams": ["events"] }),
             "secret" => json!({ "name": "another", "file": "sample" }),
+            "outbox" | "feed" => {
+                let database = sample("database", &Value::Null);
+                json!({ "name": "sample", "plugin": "sample", "database": database })
+            }
             "http" => json!({ "origin": "https://sample" }),
             _ => Value::Null,
         };
@@ -79,7 +85,9 @@ fn with_key(path: &[String], table: &Value, key: &str, value: Value) -> Value {
             if at.get("environment").or(at.get("command")).is_some() {
                 item.remove("file");
             }
-            for (one, other) in [("user", "password"), ("header", "key")] {
+            // Those of an origin's credentials that come in pairs.
+            let pairs = [("user", "password"), ("header", "key")];
+            for (one, other) in pairs.into_iter().filter(|_| key == "http") {
                 for (one, other) in [(one, other), (other, one)] {
                     if at.get(one).is_some() {
                         item.insert(other.to_owned(), json!("sample"));
