@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use wasink_chassis::config::PluginName;
 use wasink_chassis::limits::LimitCounts;
 use wasink_chassis::logger::TracingLogger;
-use wasink_chassis::plugin::{CallError, Grants, OpenRequest, Plugins as _};
+use wasink_chassis::plugin::{CallError, Demands, Grants, OpenRequest, Plugins as _};
 use wasink_journal::Batch;
 use wasink_record::{IdSource, Stamped, Stream, Timestamp, UsageEvent};
 use wasink_wasm::{Limits, Options, WasmPlugins};
@@ -73,6 +73,7 @@ fn target(input: &[u8]) {
         name: "fuzz".to_owned(),
         node_id: "node".to_owned(),
         epoch: "epoch".to_owned(),
+        demands: Demands::default(),
         settings: "{}".to_owned(),
         timeout: CALL,
         grants: Grants::default(),

@@ -9,7 +9,7 @@ use wasink::Config;
 use wasink::config::PluginName;
 use wasink::limits::{LimitCounts, Limits};
 use wasink::logger::TracingLogger;
-use wasink::plugin::{Grants, OpenRequest, Plugins as _, SinkPlugin};
+use wasink::plugin::{Demands, Grants, OpenRequest, Plugins as _, SinkPlugin};
 use wasink::record::{Clock as _, IdSource, Record, Stamped, Stream, SystemClock, UsageEvent};
 use wasink_guest::{WrongStream, native};
 use wasink_journal::{Batch, Encoding};
@@ -103,6 +103,7 @@ impl Components {
             name: name.to_owned(),
             node_id: "bench".to_owned(),
             epoch: "bench".to_owned(),
+            demands: Demands::default(),
             settings: "{}".to_owned(),
             timeout: std::time::Duration::from_secs(30),
             grants: Grants { directory: Some(Arc::new(granted)), ..Grants::default() },

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use wasink_chassis::feed::{FeedSource, Feeds as _};
-use wasink_chassis::plugin::{OpenRequest, Plugins as _};
+use wasink_chassis::plugin::{Demands, OpenRequest, Plugins as _};
 use wasink_record::{ControlEvent, ControlType};
 use wasink_wasm::WasmPlugins;
 
@@ -103,8 +103,14 @@ fn sources_and_sinks_have_names_of_their_own_and_unknown_ones_list_what_there_is
             .summary
             .clone()
     };
-    assert_eq!(summary(host().describe_source(&name("nop"))), "never has a control event");
-    assert_eq!(summary(host().describe_sink(&name("nop"))), "keeps no control event");
+    assert_eq!(
+        summary(host().describe_source(&name("nop"), &Demands::default())),
+        "never has a control event"
+    );
+    assert_eq!(
+        summary(host().describe_sink(&name("nop"), &Demands::default())),
+        "keeps no control event"
+    );
     assert_eq!(summary(host().describe(&name("nop"))), "discards the records of every stream");
 }
 

@@ -9,7 +9,7 @@ use wasink_chassis::config::PluginName;
 use wasink_chassis::limits::{LimitCounts, Limits};
 use wasink_chassis::logger::{Level, Line, Logger, Value};
 use wasink_chassis::open_private;
-use wasink_chassis::plugin::{Grants, OpenRequest, Plugins as _, SinkPlugin};
+use wasink_chassis::plugin::{Demands, Grants, OpenRequest, Plugins as _, SinkPlugin};
 use wasink_journal::Batch;
 use wasink_record::{IdSource, Stamped, Stream, Timestamp, parse_line};
 use wasink_wasm::{Options, WasmPlugins};
@@ -105,6 +105,7 @@ pub(crate) fn request(plugin: &str, settings: &Json) -> OpenRequest {
         name: "under-test".to_owned(),
         node_id: "node".to_owned(),
         epoch: "epoch".to_owned(),
+        demands: Demands::default(),
         settings: settings.to_string(),
         timeout: PATIENCE,
         grants: Grants::default(),

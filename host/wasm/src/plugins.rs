@@ -365,7 +365,7 @@ impl WasmPlugins {
     ) -> Result<Instance<G>, PluginError> {
         let (name, directory) = (request.plugin.clone(), Origin::Directory);
         let (loaded, description) =
-            self.load_described(world, &name, &directory, &Demands::default())?;
+            self.load_described(world, &name, &directory, &request.demands)?;
         let Shared { engine, commons, .. } = &*self.shared;
         Instance::open(engine, loaded, description, request, commons)
     }
@@ -492,14 +492,20 @@ impl Plugins for WasmPlugins {
 }
 
 impl Feeds for WasmPlugins {
-    fn describe_source(&self, name: &PluginName) -> Result<Arc<Description>, PluginError> {
-        let demands = Demands::default();
-        Ok(self.load_described(World::FeedSource, name, &Origin::Directory, &demands)?.1)
+    fn describe_source(
+        &self,
+        name: &PluginName,
+        demands: &Demands,
+    ) -> Result<Arc<Description>, PluginError> {
+        Ok(self.load_described(World::FeedSource, name, &Origin::Directory, demands)?.1)
     }
 
-    fn describe_sink(&self, name: &PluginName) -> Result<Arc<Description>, PluginError> {
-        let demands = Demands::default();
-        Ok(self.load_described(World::FeedSink, name, &Origin::Directory, &demands)?.1)
+    fn describe_sink(
+        &self,
+        name: &PluginName,
+        demands: &Demands,
+    ) -> Result<Arc<Description>, PluginError> {
+        Ok(self.load_described(World::FeedSink, name, &Origin::Directory, demands)?.1)
     }
 
     fn open_source(&self, request: OpenRequest) -> Result<Box<dyn FeedSource>, PluginError> {
