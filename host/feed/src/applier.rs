@@ -8,14 +8,20 @@
 //! that opens the database can ask, and say.
 
 #[cfg(feature = "sqlite")]
+pub mod rows;
+#[cfg(feature = "sqlite")]
 pub mod sqlite;
+
+mod follower;
+
+pub use follower::{Follower, FollowerState};
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use wasink_chassis::feed::{FeedSource, PolledEvent};
 use wasink_chassis::logger::{Level, Line, Logger};
-use wasink_chassis::plugin::{CallError, Failure};
+use wasink_chassis::plugin::{CallError, Failure, Interrupter};
 use wasink_record::{Clock, ControlEvent, Timestamp};
 
 use crate::artifacts::{Artifact, ArtifactError, Artifacts};
@@ -288,6 +294,8 @@ pub struct Applier<S: Store> {
     stopped: bool,
     /// When ids were forgotten last.
     pruned: Option<Instant>,
+    /// What all passes came to.
+    total: Applied,
 }
 
 impl<S: Store> std::fmt::Debug for Applier<S> {
@@ -308,8 +316,8 @@ impl<S: Store> Applier<S> {
         clock: Arc<dyn Clock>,
         logger: Arc<dyn Logger>,
     ) -> Self {
-        let (stopped, pruned) = (false, None);
-        Self { source, store, apply, artifacts, options, clock, logger, stopped, pruned }
+        let (stopped, pruned, total) = (false, None, Applied::default());
+        Self { source, store, apply, artifacts, options, clock, logger, stopped, pruned, total }
     }
 
     /// Applies what is behind the cursor, until there is nothing or something halts it. Waits for the
@@ -328,6 +336,9 @@ impl<S: Store> Applier<S> {
                 Err(halt) => break Err(halt),
             }
         };
+        self.total.applied += all.applied;
+        self.total.known += all.known;
+        self.total.skipped += all.skipped;
         if all.applied > 0 {
             self.apply.applied(all.applied);
         }
@@ -475,6 +486,25 @@ impl<S: Store> Applier<S> {
             message: "the feed's source was not told what is applied; it may give it again",
             fields: &[("reason".to_owned(), error.to_string().into())],
         });
+    }
+
+    /// What all passes came to, those that were halted as well.
+    pub fn total(&self) -> Applied {
+        self.total
+    }
+
+    /// How long the source may wait.
+    fn wait(&self) -> Duration {
+        self.options.wait
+    }
+
+    fn interrupter(&self) -> Interrupter {
+        self.source.interrupter()
+    }
+
+    fn close(&mut self) {
+        // How it ends there is of no interest: what is applied is committed.
+        drop(self.source.close());
     }
 
     /// The database.

@@ -30,5 +30,6 @@ pub mod outbox;
 pub mod pump;
 
 mod backoff;
+mod worker;
 
 pub use backoff::Backoff;

@@ -4,9 +4,8 @@
 //! which control version. Where that is lost, they are handed over again and get the same ones: the
 //! sink knows their ids. So an event is published at least once, and has one place.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use wasink_chassis::feed::FeedSink;
@@ -16,6 +15,7 @@ use wasink_record::{Clock, ControlEvent, Timestamp};
 
 use crate::Backoff;
 use crate::outbox::{Failed, LONGEST_WAIT, Order, Outbox, OutboxError, OutboxState, Row};
+use crate::worker::{Passes, Told, Worker};
 
 /// How a pump goes about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -336,30 +336,7 @@ fn refused(failure: Failure) -> Refused {
 }
 
 /// A thread that publishes: at once, then whenever it is woken, and after each period.
-pub struct Pump {
-    shared: Arc<Shared>,
-    interrupter: Interrupter,
-    stop: Arc<AtomicBool>,
-    thread: Mutex<Option<JoinHandle<()>>>,
-}
-
-struct Shared {
-    signals: Mutex<Signals>,
-    changed: Condvar,
-}
-
-#[derive(Default)]
-struct Signals {
-    woken: bool,
-    stopping: bool,
-    state: PumpState,
-}
-
-impl Shared {
-    fn signals(&self) -> MutexGuard<'_, Signals> {
-        self.signals.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
+pub struct Pump(Worker<PumpState>);
 
 impl std::fmt::Debug for Pump {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -374,43 +351,54 @@ impl Pump {
     ///
     /// Where the system gives none.
     pub fn start(publisher: Publisher, logger: Arc<dyn Logger>) -> std::io::Result<Self> {
-        let shared = Arc::new(Shared { signals: Mutex::default(), changed: Condvar::new() });
-        let interrupter = publisher.sink.interrupter();
-        let stop = publisher.stop.clone();
-        let work = shared.clone();
-        let thread = thread::Builder::new()
-            .name("wasink-pump".to_owned())
-            .spawn(move || run(publisher, &work, &*logger))?;
-        Ok(Self { shared, interrupter, stop, thread: Mutex::new(Some(thread)) })
+        let (stop, retry) = (publisher.stop.clone(), publisher.options.period);
+        let mut publisher = Some(publisher);
+        let open = move || publisher.take().ok_or_else(|| "it was opened before".to_owned());
+        Self::launch(open, stop, retry, logger)
+    }
+
+    /// As [`start`](Self::start), with a publisher that may not be had yet: where `open` says why, that
+    /// is told as the [problem](PumpState::problem), and tried again after each `retry`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`start`](Self::start).
+    pub fn start_with(
+        open: impl FnMut() -> Result<Publisher, String> + Send + 'static,
+        retry: Duration,
+        logger: Arc<dyn Logger>,
+    ) -> std::io::Result<Self> {
+        Self::launch(open, Arc::default(), retry, logger)
+    }
+
+    fn launch(
+        mut open: impl FnMut() -> Result<Publisher, String> + Send + 'static,
+        stop: Arc<AtomicBool>,
+        retry: Duration,
+        logger: Arc<dyn Logger>,
+    ) -> std::io::Result<Self> {
+        let (stopping, log) = (stop.clone(), logger.clone());
+        let open = Box::new(move || {
+            let publisher = Publisher { stop: stopping.clone(), ..open()? };
+            Ok(Pumping { publisher, logger: log.clone() })
+        });
+        let failed = move |told: &Told<PumpState>, reason| tell(told, Some(reason), &*logger);
+        Worker::start("wasink-pump", stop, retry, open, failed).map(Self)
     }
 
     /// Says that there is something new: a producer does so after it has committed. Does not block.
     pub fn wake(&self) {
-        self.shared.signals().woken = true;
-        self.shared.changed.notify_all();
+        self.0.wake();
     }
 
     /// How it is doing.
     pub fn state(&self) -> PumpState {
-        self.shared.signals().state.clone()
+        self.0.state()
     }
 
     /// Ends it: waits for the call under way for at most `grace`, then ends that too.
     pub fn stop(&self, grace: Duration) {
-        self.stop.store(true, Ordering::Relaxed);
-        self.shared.signals().stopping = true;
-        self.shared.changed.notify_all();
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(thread) = thread else { return };
-        let until = Instant::now() + grace;
-        while !thread.is_finished() && Instant::now() < until {
-            thread::park_timeout(Duration::from_millis(1));
-        }
-        if !thread.is_finished() {
-            self.interrupter.interrupt();
-        }
-        // A panic in the thread has been printed; there is nothing to add.
-        drop(thread.join());
+        self.0.stop(grace);
     }
 }
 
@@ -420,10 +408,18 @@ impl Drop for Pump {
     }
 }
 
-fn run(mut publisher: Publisher, shared: &Shared, logger: &dyn Logger) {
-    loop {
-        let passed = publisher.pass();
-        let state = publisher.state();
+/// What the thread does.
+struct Pumping {
+    publisher: Publisher,
+    logger: Arc<dyn Logger>,
+}
+
+impl Passes for Pumping {
+    type State = PumpState;
+
+    fn pass(&mut self, told: &Told<PumpState>) -> Duration {
+        let passed = self.publisher.pass();
+        let state = self.publisher.state();
         let problem = match (&passed, &state) {
             (Err(error), _) | (_, Err(error)) => Some(error.to_string()),
             (Ok(_), Ok(state)) => state.waiting.as_ref().map(|waiting| {
@@ -431,55 +427,50 @@ fn run(mut publisher: Publisher, shared: &Shared, logger: &dyn Logger) {
                 format!("event `{}` is not published: {error}", printable(&waiting.event_id))
             }),
         };
-        let (told, more_dead) = {
-            let mut signals = shared.signals();
+        let more_dead = told.tell(|known| {
             if let Ok(pass) = passed {
-                signals.state.published += pass.published as u64;
-                signals.state.failed += pass.failed as u64;
+                known.published += pass.published as u64;
+                known.failed += pass.failed as u64;
             }
-            let mut more_dead = None;
-            if let Ok(state) = state {
-                let more = state.dead > signals.state.outbox.dead;
-                more_dead = more.then_some(state.dead);
-                signals.state.outbox = state;
-            }
-            let told = problem != signals.state.problem;
-            signals.state.problem.clone_from(&problem);
-            (told, more_dead)
-        };
+            let state = state.ok()?;
+            let more = state.dead > known.outbox.dead;
+            known.outbox = state;
+            more.then_some(known.outbox.dead)
+        });
         // Without the lock: a logger may take its time.
         if let Some(dead) = more_dead {
             let dead = [("dead".to_owned(), dead.into())];
             let message = "events are dead letters: they are not published any more";
-            logger.log(&Line { level: Level::Error, sink: None, message, fields: &dead });
+            self.logger.log(&Line { level: Level::Error, sink: None, message, fields: &dead });
         }
-        if told {
-            let (level, message) = match problem {
-                Some(_) => (Level::Warn, "can't publish all that is in the outbox"),
-                None => (Level::Info, "publishing again"),
-            };
-            let reason = |reason: &String| ("reason".to_owned(), reason.as_str().into());
-            let fields: Vec<_> = problem.iter().map(reason).collect();
-            logger.log(&Line { level, sink: None, message, fields: &fields });
-        }
-        let mut signals = shared.signals();
-        let until = Instant::now() + publisher.options.period;
-        while !signals.woken && !signals.stopping {
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                break;
-            }
-            signals = shared
-                .changed
-                .wait_timeout(signals, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
-        }
-        signals.woken = false;
-        if signals.stopping {
-            break;
-        }
+        tell(told, problem, &*self.logger);
+        self.publisher.options.period
     }
-    // How it ends there is of no interest: what is published is in the feed.
-    drop(publisher.sink.close());
+
+    fn interrupter(&self) -> Interrupter {
+        self.publisher.sink.interrupter()
+    }
+
+    fn close(&mut self) {
+        // How it ends there is of no interest: what is published is in the feed.
+        drop(self.publisher.sink.close());
+    }
+}
+
+/// Notes what is in the way, and logs it where that is something else than before.
+fn tell(told: &Told<PumpState>, problem: Option<String>, logger: &dyn Logger) {
+    let changed = told.tell(|state| {
+        let changed = problem != state.problem;
+        state.problem.clone_from(&problem);
+        changed
+    });
+    if changed {
+        let (level, message) = match problem {
+            Some(_) => (Level::Warn, "can't publish all that is in the outbox"),
+            None => (Level::Info, "publishing again"),
+        };
+        let reason = |reason: &String| ("reason".to_owned(), reason.as_str().into());
+        let fields: Vec<_> = problem.iter().map(reason).collect();
+        logger.log(&Line { level, sink: None, message, fields: &fields });
+    }
 }
