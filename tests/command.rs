@@ -15,6 +15,7 @@ mod command {
     mod desk;
     mod embedded;
     mod failure;
+    mod feed;
     mod flow;
     mod full;
     mod grants;

@@ -14,6 +14,7 @@ mod audit;
 mod check;
 mod config;
 mod dead;
+mod feed;
 mod held;
 mod journal;
 mod journals;
@@ -44,6 +45,7 @@ pub(crate) fn run(flags: &Flags) -> Result<Exit, Failure> {
         Command::Journal { command } => journal::run(&load(&flags.global)?, command),
         Command::Dead { command } => dead::run(&load(&flags.global)?, command),
         Command::Held { command } => held::run(&load(&flags.global)?, command),
+        Command::Feed { command } => feed::run(&load(&flags.global)?, command),
         Command::Audit { json } => audit::run(&load(&flags.global)?, json.json),
         Command::Completions { shell } => {
             let mut script = Vec::new();

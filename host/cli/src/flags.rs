@@ -130,6 +130,11 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: Held,
     },
+    /// Look at outboxes and feeds of control events, and mend them
+    Feed {
+        #[command(subcommand)]
+        command: Feed,
+    },
     /// Count from the files what became of all records, and print any difference
     Audit {
         #[command(flatten)]
@@ -355,6 +360,59 @@ pub(crate) enum Held {
     Discard {
         /// The sink
         sink: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Feed {
+    /// Show how far outboxes are published and feeds applied, and what is in the way
+    ///
+    /// Read from their databases, whoever uses them: `wasink serve` need not run.
+    Status {
+        /// Only the outbox or the feed of this name
+        name: Option<String>,
+        #[command(flatten)]
+        json: Json,
+    },
+    /// Have the event skipped that halts a feed
+    ///
+    /// An event that can be applied by then is applied all the same. This node differs from the
+    /// others afterwards, in what the event would have changed.
+    Skip {
+        /// The feed
+        feed: String,
+        /// The event's control version; what halts the feed now where it is left out
+        #[arg(long, value_name = "VERSION")]
+        version: Option<u64>,
+        /// Why; it goes to the log when the event is skipped
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+    },
+    /// Go over a feed again
+    ///
+    /// Events that were applied are known by their ids and are not applied again; those that were
+    /// skipped are.
+    Replay {
+        /// The feed
+        feed: String,
+        /// Begin behind this control version; 0: at the beginning
+        #[arg(long, value_name = "VERSION")]
+        from: u64,
+    },
+    /// List the events of an outbox that are not tried any more
+    Dead {
+        /// The outbox
+        outbox: String,
+        #[command(flatten)]
+        json: Json,
+    },
+    /// Have events published that were given up, at their old places
+    Revive {
+        /// The outbox
+        outbox: String,
+        /// Their rows, as `wasink feed dead` lists them
+        #[arg(required = true, value_name = "ROW")]
+        rows: Vec<i64>,
     },
 }
 

@@ -96,6 +96,7 @@ pub(crate) fn status(now: &Value, earlier: Option<(&Value, Duration)>) -> String
         let before = earlier.and_then(|(before, _)| find(list(before, "sinks"), "name", name));
         lines.push_str(&self::sink(sink, before, elapsed));
     }
+    lines.push_str(&feeds(now));
     // Where one version delivers and that is all, the sinks say it.
     let news = |plugin: &&Value| {
         text(plugin, "stage") != "in-charge" || !text(plugin, "reason").is_empty()
@@ -106,6 +107,57 @@ pub(crate) fn status(now: &Value, earlier: Option<(&Value, Duration)>) -> String
         lines.push_str(&format!("plugins\n{changing}"));
     }
     lines
+}
+
+/// How outboxes and feeds are doing.
+pub(crate) fn feeds(of: &Value) -> String {
+    let mut lines = String::new();
+    if !list(of, "outboxes").is_empty() {
+        lines.push_str("outboxes\n");
+    }
+    for outbox in list(of, "outboxes") {
+        let mut line = format!("  {:12} {}", text(outbox, "name"), text(outbox, "plugin"));
+        if outbox.get("pending").is_some() {
+            line.push_str(&format!("; {} to be published", number(count(outbox, "pending"))));
+        }
+        if count(outbox, "dead") > 0 {
+            line.push_str(&format!(", {} given up", number(count(outbox, "dead"))));
+        }
+        lines.push_str(&with_problem(line, outbox));
+    }
+    if !list(of, "feeds").is_empty() {
+        lines.push_str("feeds\n");
+    }
+    for feed in list(of, "feeds") {
+        let mut line = format!("  {:12} {}", text(feed, "name"), text(feed, "plugin"));
+        if feed.get("cursor").is_some() {
+            line.push_str(&format!("; applied up to {}", number(count(feed, "cursor"))));
+        }
+        match feed.get("halted").filter(|halted| halted.is_object()) {
+            None => lines.push_str(&with_problem(line, feed)),
+            Some(halted) => {
+                let (id, version) = (text(halted, "event_id"), count(halted, "version"));
+                let (since, reason) = (text(halted, "since"), text(halted, "reason"));
+                lines.push_str(&format!(
+                    "{line}\n    halted since {since} by `{id}` at {}: {reason}\n",
+                    number(version)
+                ));
+                let skip = text(halted, "skip");
+                if !skip.is_empty() {
+                    lines.push_str(&format!("    to be skipped: {skip}\n"));
+                }
+            }
+        }
+    }
+    lines
+}
+
+/// A line, and what is in the way behind it.
+fn with_problem(line: String, of: &Value) -> String {
+    match text(of, "problem") {
+        problem if problem.is_empty() => format!("{line}\n"),
+        problem => format!("{line}\n    {problem}\n"),
+    }
 }
 
 fn sink(sink: &Value, before: Option<&Value>, elapsed: Duration) -> String {

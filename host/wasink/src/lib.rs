@@ -28,6 +28,9 @@
 //! The feature `bundled` (on by default) builds the plugins that come with wasink into the program;
 //! without it, plugins are found in the configuration's `plugin_dirs` alone.
 
+#[cfg(feature = "feed")]
+pub mod feeds;
+
 use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
@@ -47,6 +50,10 @@ pub use wasink_chassis::config;
 
 /// Where log lines go.
 pub use wasink_chassis::logger;
+
+/// The parts of feeds, for programs that put them together themselves.
+#[cfg(feature = "feed")]
+pub use wasink_feed as feed;
 
 pub use wasink_chassis::config::Config;
 pub use wasink_chassis::{
@@ -70,6 +77,7 @@ pub use wasink_wasm::{
 #[derive(Debug)]
 pub struct Chassis {
     chassis: wasink_chassis::Chassis,
+    plugins: Arc<WasmPlugins>,
 }
 
 impl Chassis {
@@ -101,9 +109,14 @@ impl Chassis {
         logger: Arc<dyn Logger>,
         hooks: Arc<dyn hooks::Hooks>,
     ) -> Result<Self, Error> {
-        let plugins = hooked_plugins(config, logger.clone(), hooks.clone())?;
-        let parts = Parts { logger, hooks, ..Parts::new(Arc::new(plugins)) };
-        Ok(Self { chassis: wasink_chassis::Chassis::open(config, &parts)? })
+        let plugins = Arc::new(hooked_plugins(config, logger.clone(), hooks.clone())?);
+        let parts = Parts { logger, hooks, ..Parts::new(plugins.clone()) };
+        Ok(Self { chassis: wasink_chassis::Chassis::open(config, &parts)?, plugins })
+    }
+
+    /// Where this chassis finds plugins: what else needs some need not make an engine of its own.
+    pub fn plugin_source(&self) -> Arc<WasmPlugins> {
+        self.plugins.clone()
     }
 }
 
@@ -176,9 +189,23 @@ fn hooked_plugins(
 ///
 /// All that is wrong, together.
 pub fn check(config: &Config, logger: Arc<dyn Logger>) -> Result<(), Error> {
-    let plugins = plugins(config, logger.clone())?;
-    let parts = Parts { logger, ..Parts::new(Arc::new(plugins)) };
-    Ok(wasink_chassis::check(config, &parts)?)
+    let plugins = Arc::new(plugins(config, logger.clone())?);
+    let parts = Parts { logger: logger.clone(), ..Parts::new(plugins.clone()) };
+    let sinks = wasink_chassis::check(config, &parts).map_err(Error::from);
+    #[cfg(feature = "feed")]
+    let feeds = feeds::check(config, plugins, logger);
+    #[cfg(not(feature = "feed"))]
+    let feeds = Ok(());
+    match (sinks, feeds) {
+        (
+            Err(Error::Open(OpenError::Sinks(mut problems))),
+            Err(Error::Open(OpenError::Sinks(more))),
+        ) => {
+            problems.extend(more);
+            Err(OpenError::Sinks(problems).into())
+        }
+        (sinks, feeds) => sinks.and(feeds),
+    }
 }
 
 /// Journals, looked at and mended while nobody has them open.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use serde_json::json;
 use wasink::config::{Config, Sources};
+use wasink::feeds::Feeds;
 use wasink::logger::{Level, Line, Logger as _};
 use wasink::{Admission, Chassis, Status};
 use wasink_serve::{AdminServer, Limits, Listen, Parts, Recorders, Server, Token};
@@ -22,6 +23,10 @@ use crate::signals::{self, Signal};
 
 mod operator;
 
+/// How long calls of feeds' ends may go on once a signal has come. What they do not finish is done
+/// after the next start.
+const FEED_GRACE: Duration = Duration::from_millis(500);
+
 /// How long an operation that an operator has asked for may go on once a signal has come.
 const ADMIN_GRACE: Duration = Duration::from_secs(1);
 
@@ -34,7 +39,8 @@ pub(super) fn run(config: &Config, sources: Sources, flags: &Serve) -> Result<Ex
     let before = chassis.status();
     let (news, incoming) = sync_channel(4);
     signals::watch(news, true)?;
-    let admin = start_admin(config, sources.clone(), &chassis, &screen)?;
+    let feeds = Arc::new(Feeds::open(config, chassis.plugin_source(), screen.clone())?);
+    let admin = start_admin(config, sources.clone(), &chassis, &feeds, &screen)?;
     let server = start(&listen, config, &chassis, &screen)?;
 
     // The sender lives in the thread that watches for signals, which never ends.
@@ -49,6 +55,7 @@ pub(super) fn run(config: &Config, sources: Sources, flags: &Serve) -> Result<Ex
     screen.log(&Line { level: Level::Warn, sink: None, message, fields: &[] });
     let deadline = Instant::now() + flags.close_timeout;
     let unanswered = server.stop(flags.close_timeout);
+    feeds.stop(FEED_GRACE);
     // What an operator has asked for may take longer than all the rest.
     if let Some(admin) = admin {
         admin.stop(ADMIN_GRACE);
@@ -108,10 +115,12 @@ fn start_admin(
     config: &Config,
     sources: Sources,
     chassis: &Arc<Chassis>,
+    feeds: &Arc<Feeds>,
     screen: &Arc<Screen>,
 ) -> Result<Option<AdminServer>, Failure> {
     let Some(path) = &config.listen.admin else { return Ok(None) };
-    let operator = Arc::new(operator::Running { chassis: chassis.clone(), sources });
+    let operator = operator::Running { chassis: chassis.clone(), feeds: feeds.clone(), sources };
+    let operator = Arc::new(operator);
     let admin = AdminServer::start(path, operator, screen.clone()).context("listen.admin")?;
     Ok(Some(admin))
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use wasink::config::Sources;
+use wasink::feeds::Feeds;
 use wasink::journal::Fate;
 use wasink::record::Stream;
 use wasink::{Chassis, MendError, ReloadError, SwapError, Swapped};
@@ -12,6 +13,7 @@ use wasink_serve::{Operator, Refusal, RefusalKind, Target, Trial, TrialKind, Ver
 /// A running chassis, for operators.
 pub(super) struct Running {
     pub(super) chassis: Arc<Chassis>,
+    pub(super) feeds: Arc<Feeds>,
     /// Where its configuration comes from.
     pub(super) sources: Sources,
 }
@@ -24,6 +26,9 @@ impl Operator for Running {
         {
             all.extend(chassis);
             all.insert("plugins".to_owned(), json!(self.chassis.plugins()));
+            if let Value::Object(feeds) = json!(self.feeds.status()) {
+                all.extend(feeds);
+            }
         }
         status
     }
