@@ -7,7 +7,7 @@ use super::operator::Operator;
 /// As in `cargo xtask bless`.
 const BLESS: &str = "WASINK_BLESS";
 
-const COMMANDS: [&str; 35] = [
+const COMMANDS: [&str; 41] = [
     "",
     "run",
     "serve",
@@ -40,6 +40,12 @@ const COMMANDS: [&str; 35] = [
     "held list",
     "held resend",
     "held discard",
+    "feed",
+    "feed status",
+    "feed skip",
+    "feed replay",
+    "feed dead",
+    "feed revive",
     "audit",
     "completions",
     "man",
