@@ -119,7 +119,7 @@ impl FeedSource for Misbehaving {
         if self.0.on == Call::Poll && since >= self.0.since {
             self.call(Call::Poll)?;
             if let Wrong::Lie(lie) = self.0.does {
-                return Ok(lie.told(since, max));
+                return Ok(lie.told(self.0.since, since, max));
             }
         }
         // As it should be, and not beyond where it does wrong.

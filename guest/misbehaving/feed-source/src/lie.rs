@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use wasink_guest::ControlEvent;
 
-use crate::{HOSTILE, event};
+use crate::{EVENTS, HOSTILE, event};
 
 /// A way to give events that are not what they should be. Where it gives several, what is wrong comes
 /// behind one that is not.
@@ -25,7 +25,7 @@ pub enum Lie {
     /// A checksum of a megabyte.
     LongChecksum,
     /// An id that terminals act on, of a type that there is not.
-    ControlCharacters,
+    ControlCharactersInId,
     /// The version after next, and then the next.
     Descending,
     /// One version twice.
@@ -51,14 +51,17 @@ pub enum Lie {
 }
 
 impl Lie {
-    pub(crate) fn told(self, since: u64, max: u32) -> Vec<ControlEvent> {
-        let next = since.saturating_add(1);
+    /// What it answers to a poll behind `since`, which is `from` or later.
+    pub(crate) fn told(self, from: u64, since: u64, max: u32) -> Vec<ControlEvent> {
+        let next = from.saturating_add(1);
         let long = || "x".repeat(1 << 20);
         let at = |version| ControlEvent { control_version: version, ..event(next + 1) };
         let but = |change: &dyn Fn(&mut ControlEvent)| {
             let mut second = event(next + 1);
             change(&mut second);
-            vec![event(next), second]
+            let rest = (next + 2..=EVENTS).map(event);
+            let all = [event(next), second].into_iter().chain(rest);
+            all.filter(|event| event.control_version > since).collect()
         };
         match self {
             Self::TooMany => (0..=u64::from(max)).map(|n| event(next + n)).collect(),
@@ -78,14 +81,14 @@ impl Lie {
             }),
             Self::LongTenant => but(&|event| event.tenant_id = Some(long())),
             Self::LongChecksum => but(&|event| event.checksum = Some(long())),
-            Self::ControlCharacters => but(&|event| {
+            Self::ControlCharactersInId => but(&|event| {
                 event.event_id = HOSTILE.to_owned();
                 event.event_type = HOSTILE.to_owned();
             }),
             Self::Descending => vec![event(next + 1), event(next)],
             Self::Equal => vec![event(next), at(next)],
-            Self::AtSince => vec![at(since)],
-            Self::BelowSince => vec![at(since.saturating_sub(1).max(1))],
+            Self::AtSince => vec![at(from)],
+            Self::BelowSince => vec![at(from.saturating_sub(1).max(1))],
             Self::Unstamped => vec![event(next), at(0)],
             Self::UnstampedThenLow => vec![at(0), event(1)],
             Self::BeyondSigned => vec![event(next), at(i64::MAX.unsigned_abs() + 1)],
