@@ -1,4 +1,5 @@
-//! The misbehaving plugins, all of them together: on one stream, beside a sink that works.
+//! The misbehaving plugins, all of them together: on one stream, beside a sink that works. Those that
+//! are ends of feeds: one after the other, beside ends that work.
 
 #![cfg(all(unix, feature = "cli"))]
 #![expect(
@@ -10,6 +11,12 @@
 
 mod support;
 
+#[path = "misbehaving/feed_sinks.rs"]
+mod feed_sinks;
+#[path = "misbehaving/feed_sources.rs"]
+mod feed_sources;
+#[path = "misbehaving/feeds.rs"]
+mod feeds;
 #[path = "misbehaving/functions.rs"]
 mod functions;
 #[path = "misbehaving/terminal.rs"]

@@ -186,7 +186,10 @@ fn one_bad_file_does_not_keep_the_others_from_being_listed() {
     for name in ["capture", "file", "http", "jetstream", "junk", "log", "nop", "rollup", "stderr"] {
         assert!(names.iter().any(|found| found == name), "{name}: {ended:?}");
     }
-    assert!(ended.stdout.contains("junk             unusable: "), "{ended:?}");
+    assert!(
+        ended.stdout.contains("junk             -        sink         unusable: "),
+        "{ended:?}"
+    );
     assert!(ended.stderr.contains("passed over `plugins/Bad Name.wasm`"), "{ended:?}");
     assert!(!ended.stdout.contains("notes"), "{ended:?}");
 
@@ -213,15 +216,74 @@ fn inspect_shows_all_that_a_plugin_tells() {
 }
 
 #[test]
+fn the_ends_of_feeds_are_plugins_as_sinks_are() {
+    let operator = Operator::new();
+    let source = wasink_bundled::FEED_SOURCES[0].1;
+    operator.write("plugins/feed-sources/mine.wasm", source);
+    operator.write("plugins/feed-sinks/junk.wasm", "not WebAssembly");
+    operator.write("plugins/astray.wasm", source);
+    let listed = operator.says("plugins list --plugin-dir plugins").expect(0).stdout;
+    for line in [
+        "file             0.1.0    sink         ",
+        "file             0.1.0    feed source  ",
+        "file             0.1.0    feed sink    ",
+        "mine             0.1.0    feed source  ",
+        "junk             -        feed sink    unusable: ",
+        "astray           -        sink         unusable: it is a feed source; put it into the \
+         folder `feed-sources` of the plugin directory",
+    ] {
+        assert!(listed.lines().any(|found| found.starts_with(line)), "{line}: {listed}");
+    }
+    let listed = operator.says("plugins list --json --plugin-dir plugins").expect(0).json();
+    let kinds = |name: &str| {
+        let all = listed["plugins"].as_array().unwrap().iter();
+        let all = all.filter(|plugin| plugin["name"] == name);
+        all.map(|plugin| plugin["world"].as_str().unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!(kinds("file"), ["sink", "feed-source", "feed-sink"]);
+    assert_eq!((kinds("mine"), kinds("junk")), (vec!["feed-source"], vec!["feed-sink"]));
+
+    let shown = |arguments: &str| {
+        let command = format!("plugins inspect {arguments} --plugin-dir plugins");
+        operator.says(&command).expect(0).stdout
+    };
+    let sink = shown("file");
+    assert!(sink.contains("world              sink, contract 0.1.0"), "{sink}");
+    let also = "also               feed source and feed sink, of the same name (`--kind` shows it)";
+    assert!(sink.contains(also) && !sink.contains("wants acks"), "{sink}");
+    for (arguments, world, words) in [
+        ("file --kind feed-source", "feed source", "wants acks         no"),
+        ("jetstream --kind feed-source", "feed source", "wants acks         yes"),
+        ("jetstream --kind feed-sink", "feed sink", "dedup window       "),
+        ("mine", "feed source", "source             plugins/feed-sources/mine.wasm"),
+        ("plugins/astray.wasm", "feed source", "name               astray"),
+    ] {
+        let shown = shown(arguments);
+        assert!(shown.contains(&format!("world              {world}, ")), "{arguments}: {shown}");
+        assert!(shown.contains(words) && !shown.contains("streams  "), "{arguments}: {shown}");
+        assert!(shown.contains("settings schema\n{"), "{arguments}: {shown}");
+    }
+    let report = operator.says("plugins inspect file --kind feed-sink --json").expect(0).json();
+    assert_eq!((&report["name"], &report["world"]), (&json!("file"), &json!("feed-sink")));
+    assert_eq!(report["also"], json!(["sink", "feed-source"]));
+    assert_eq!(report["sinks"], json!([]), "the sinks of the configuration run another");
+    let ended = operator.says("plugins inspect plugins/astray.wasm --kind sink").expect(1);
+    assert!(ended.stderr.contains("`--kind` goes with a name"), "{ended:?}");
+}
+
+#[test]
 fn inspecting_what_is_not_there_or_not_a_plugin_exits_with_69() {
     let operator = Operator::new();
     operator.write("wasink-data/plugins/junk.wasm", "");
-    for name in ["nope", "../file", "File"] {
+    for name in ["nope", "File", "nope --kind feed-sink"] {
         let ended = operator.says(&format!("plugins inspect {name}")).expect(69);
+        let word = name.split(' ').next().unwrap();
         assert!(
-            ended.stderr.starts_with(&format!("wasink: no plugin is named `{name}`; there are: "))
+            ended.stderr.starts_with(&format!("wasink: no plugin is named `{word}`; there are: "))
         );
     }
+    let ended = operator.says("plugins inspect ../file").expect(69);
+    assert!(ended.stderr.contains("`../file`: it can't be read: "), "{ended:?}");
     let ended = operator.says("plugins inspect junk").expect(69);
     assert!(ended.stderr.contains("junk.wasm"), "{ended:?}");
 }

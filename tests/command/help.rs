@@ -93,7 +93,7 @@ fn a_command_line_that_is_wrong_exits_with_2_and_says_why() {
         ("run --close-timeout soon", "write one such as `500ms` or `30s`"),
         ("run --structured --event-source x", "cannot be used with"),
         ("run --log-level loud", "possible values: debug, info, warn, error"),
-        ("plugins inspect", "<NAME>"),
+        ("plugins inspect", "<NAME|FILE>"),
     ] {
         let ended = operator.says(arguments).expect(2);
         assert!(ended.stderr.contains(word), "{arguments}: {ended:?}");

@@ -35,6 +35,9 @@ const _: () = {
     let batches = functions(BATCHES, "batches");
     assert!(log + secrets + batches == HOSTILE.len(), "`HOSTILE` names what the contract has not");
     assert!(imports(PLUGIN, "sink-plugin") == 3, "a sink imports more than those three interfaces");
+    // The first two of them.
+    assert!(imports(PLUGIN, "feed-source-plugin") == 2, "a feed source imports something else");
+    assert!(imports(PLUGIN, "feed-sink-plugin") == 2, "a feed sink imports something else");
 };
 
 /// How many functions an interface has. Each of them has to be in `HOSTILE`.

@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
+use crate::feed_sources::saying;
 use crate::support::plugin_directory;
 
 /// Whether a terminal acts on it, or shows what is around it in another order.
@@ -45,6 +46,9 @@ fn whatever_a_plugin_says_nothing_of_it_is_acted_on_or_passes_for_anothers_word(
         ("control-characters", "control-characters"),
         ("claims-another-name", "claims-another-name"),
     ]);
+    let sources = plugins.path().join("feed-sources");
+    std::fs::create_dir(&sources).unwrap();
+    std::fs::write(sources.join("says-control.wasm"), saying("control")).unwrap();
     let directory = tempfile::tempdir().unwrap();
     let sink =
         |name: &str| format!("[[sink]]\nname = '{name}'\nplugin = '{name}'\nstreams = ['usage']\n");
@@ -97,6 +101,8 @@ fn whatever_a_plugin_says_nothing_of_it_is_acted_on_or_passes_for_anothers_word(
         "plugins list --json",
         "plugins inspect control-characters",
         "plugins inspect control-characters --json",
+        "plugins inspect says-control",
+        "plugins inspect says-control --json",
         "check",
         "audit",
     ] {

@@ -89,7 +89,8 @@ pub trait FeedSource: FeedPlugin {
     /// # Errors
     ///
     /// [`CallError::Failed`] is the plugin's own answer, or says what is wrong with it: events at
-    /// or below `since`, not in order, or too many. After [`CallError::Stopped`] and after
+    /// or below `since`, not in order, too many, or at versions that there are not: they are 1 to
+    /// [`i64::MAX`]. After [`CallError::Stopped`] and after
     /// [`Failure::Broken`] the instance is of no more use until it is [opened
     /// again](FeedPlugin::reopen).
     fn poll(&mut self, since: u64, max: u32, wait: Duration)
@@ -110,18 +111,22 @@ pub trait FeedSource: FeedPlugin {
 /// An instance of a sink of control events.
 pub trait FeedSink: FeedPlugin {
     /// Appends events in order: for each of them its control version, or why it has none. Those after
-    /// the first that failed were not appended.
+    /// the first that failed were not appended. A version is 0, where the plugin gives none, or at most
+    /// [`i64::MAX`]. No two events of a call have the same, and none has the highest that another got
+    /// before. They need not go up: an event that was appended before has the version that it got then.
     ///
     /// # Errors
     ///
-    /// As for [`FeedSource::poll`]; it is not known then what of them was appended.
+    /// As for [`FeedSource::poll`], where the answer can't be; it is not known then what of them was
+    /// appended.
     fn append(&mut self, events: &[ControlEvent]) -> Result<Vec<Result<u64, Failure>>, CallError>;
 }
 
 /// An event as a source gave it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PolledEvent {
-    /// Its producer's id, as it is, whatever else is wrong with it.
+    /// Its producer's id, as it is, whatever else is wrong with it; cut where it is longer than
+    /// [`MAX_CONTROL_TEXT`](wasink_record::MAX_CONTROL_TEXT), and the event none then.
     pub event_id: String,
     /// Its place in the feed.
     pub control_version: u64,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use wasink::World;
 use wasink::config::Flag;
 use wasink::record::Stream;
 
@@ -425,8 +426,12 @@ pub(crate) enum Plugins {
     },
     /// Show all that a plugin tells about itself
     Inspect {
-        /// Its name
+        /// Its name, or a component, whether or not it is in a plugin directory
+        #[arg(value_name = "NAME|FILE")]
         name: String,
+        /// The one of this kind, where several have the name [default: the first kind that has it]
+        #[arg(long)]
+        kind: Option<PluginKind>,
         #[command(flatten)]
         json: Json,
     },
@@ -460,6 +465,27 @@ pub(crate) enum Plugins {
         #[command(flatten)]
         json: Json,
     },
+}
+
+/// What a plugin can be used as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PluginKind {
+    /// Takes records somewhere
+    Sink,
+    /// Reads control events from a feed
+    FeedSource,
+    /// Appends control events to a feed
+    FeedSink,
+}
+
+impl From<PluginKind> for World {
+    fn from(kind: PluginKind) -> Self {
+        match kind {
+            PluginKind::Sink => Self::Sink,
+            PluginKind::FeedSource => Self::FeedSource,
+            PluginKind::FeedSink => Self::FeedSink,
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]

@@ -7,7 +7,7 @@ use wasink::config::{Asked, SinkConfig};
 use wasink::logger::is_acted_on;
 pub(crate) use wasink::logger::printable;
 use wasink::plugin::{Acknowledges, Need, PluginError};
-use wasink::{PluginFile, PluginReport, PluginSource, SinkState, SinkStatus, Status};
+use wasink::{PluginFile, PluginReport, PluginSource, SinkState, SinkStatus, Status, World};
 
 use crate::exit::Exit;
 use crate::input::Counts;
@@ -158,28 +158,26 @@ pub(crate) fn plugin_table(reports: &[Reported], in_charge: Option<&Value>) -> S
     let mut text = String::new();
     for (report, file) in reports {
         let name = file.name.to_string();
-        let charge = in_charge.map_or_else(String::new, |answer| {
-            let charge = state::in_charge(answer, &name).map(state::charge);
-            format!("{:24} ", charge.unwrap_or_else(|| "-".to_owned()))
+        let plugin = in_charge.and_then(|answer| state::in_charge(answer, file));
+        let charge = in_charge.map_or_else(String::new, |_| {
+            format!("{:24} ", plugin.map_or_else(|| "-".to_owned(), state::charge))
         });
+        let world = file.world.to_string();
+        let row = |version: &str, said: &str| {
+            let (version, said) = (printable(version), printable(said));
+            format!("{name:16} {charge}{version:8} {world:12} {said}\n")
+        };
         match report {
             Ok(report) => {
-                let (version, summary) = match &report.description {
-                    Some(about) => (about.version.as_str(), about.summary.as_str()),
-                    None => ("", ""),
-                };
-                let world = report.inspection.world.to_string();
-                let (version, summary) = (printable(version), printable(summary));
-                text.push_str(&format!("{name:16} {charge}{version:8} {world:12} {summary}\n"));
+                text.push_str(&match &report.description {
+                    Some(about) => row(&about.version, &about.summary),
+                    None => row("-", &misplaced(report.inspection.world)),
+                });
                 text.push_str(&format!("{:16} {}\n", "", source(&file.source)));
             }
-            Err(error) => {
-                let error = printable(&error.to_string());
-                text.push_str(&format!("{name:16} {charge}unusable: {error}\n"));
-            }
+            Err(error) => text.push_str(&row("-", &format!("unusable: {error}"))),
         }
         let digest = report.as_ref().map_or("", |report| report.digest.as_str());
-        let plugin = in_charge.and_then(|answer| state::in_charge(answer, &name));
         if let Some(other) = plugin.and_then(|plugin| state::other(plugin, digest)) {
             text.push_str(&format!("{:16} {other}\n", ""));
         }
@@ -187,12 +185,25 @@ pub(crate) fn plugin_table(reports: &[Reported], in_charge: Option<&Value>) -> S
     text
 }
 
+/// What is to be done with a plugin of this sort that is where others are looked for.
+fn misplaced(world: World) -> String {
+    let place = world.folder().map_or_else(
+        || "the plugin directory itself".to_owned(),
+        |folder| format!("the folder `{folder}` of the plugin directory"),
+    );
+    format!("unusable: it is a {world}; put it into {place}")
+}
+
 fn source(source: &PluginSource) -> String {
     source.path().map_or_else(|| "bundled".to_owned(), |path| path.display().to_string())
 }
 
 /// All that is known of a plugin.
-pub(crate) fn plugin_report(report: &PluginReport, sinks: &[(&SinkConfig, Vec<Asked>)]) -> String {
+pub(crate) fn plugin_report(
+    report: &PluginReport,
+    sinks: &[(&SinkConfig, Vec<Asked>)],
+    also: &[World],
+) -> String {
     let mut text = String::new();
     let mut line = |key: &str, value: &str| {
         text.push_str(&format!("{key:18} {}\n", printable(value)));
@@ -202,9 +213,23 @@ pub(crate) fn plugin_report(report: &PluginReport, sinks: &[(&SinkConfig, Vec<As
     line("size", &format!("{} bytes", number(report.bytes)));
     line("digest", &report.digest);
     line("world", &format!("{}, contract {}", report.inspection.world, report.inspection.contract));
-    if let Some(about) = &report.description {
-        line("version", &about.version);
-        line("summary", &about.summary);
+    if !also.is_empty() {
+        let also: Vec<_> = also.iter().map(World::to_string).collect();
+        line("also", &format!("{}, of the same name (`--kind` shows it)", also.join(" and ")));
+    }
+    let world = report.inspection.world;
+    match &report.description {
+        Some(about) => {
+            line("version", &about.version);
+            line("summary", &about.summary);
+        }
+        None => line("summary", &misplaced(world)),
+    }
+    if world == World::FeedSource {
+        let acks = report.inspection.exports.iter().any(|name| name.starts_with(ACKS));
+        line("wants acks", if acks { "yes" } else { "no" });
+    }
+    if let Some(about) = report.description.as_ref().filter(|_| world == World::Sink) {
         let streams: Vec<_> = about.streams.iter().map(|stream| stream.as_str()).collect();
         line("streams", &streams.join(", "));
         line(
@@ -214,11 +239,11 @@ pub(crate) fn plugin_report(report: &PluginReport, sinks: &[(&SinkConfig, Vec<As
                 Acknowledges::OnFlush => "on flush",
             },
         );
-        let window = |window: Option<Duration>| {
-            window.map_or_else(|| "not stated".to_owned(), |window| format!("{window:?}"))
-        };
         line("dedup window", &window(about.dedup_window));
         line("acceptance window", &window(about.acceptance_window));
+    }
+    if let Some(about) = report.description.as_ref().filter(|_| world == World::FeedSink) {
+        line("dedup window", &window(about.dedup_window));
     }
     for (index, import) in report.inspection.imports.iter().enumerate() {
         let grant = grant_for(import).map_or(String::new(), |grant| format!("  ({grant})"));
@@ -249,6 +274,13 @@ pub(crate) fn plugin_report(report: &PluginReport, sinks: &[(&SinkConfig, Vec<As
         None => line("settings schema", "none"),
     }
     text
+}
+
+/// What a source exports that is told what was applied.
+const ACKS: &str = "wasink:plugin/acks@";
+
+fn window(window: Option<Duration>) -> String {
+    window.map_or_else(|| "not stated".to_owned(), |window| format!("{window:?}"))
 }
 
 /// The key of the grants without which an interface is there, but leads nowhere.

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
+use wasink::{PluginFile, World};
 
 use crate::show::{number, printable};
 
@@ -198,9 +199,10 @@ fn sink(sink: &Value, before: Option<&Value>, elapsed: Duration) -> String {
     lines
 }
 
-/// The plugin of this name among those that a process answers with.
-pub(crate) fn in_charge<'a>(answer: &'a Value, name: &str) -> Option<&'a Value> {
-    find(list(answer, "plugins"), "name", &Value::from(name))
+/// This plugin among those that a process answers with. Those are sinks.
+pub(crate) fn in_charge<'a>(answer: &'a Value, file: &PluginFile) -> Option<&'a Value> {
+    let name = (file.world == World::Sink).then(|| Value::from(file.name.as_str()))?;
+    find(list(answer, "plugins"), "name", &name)
 }
 
 /// What of a plugin is in charge, in a column.

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use wasink_chassis::feed::{FeedSource, PolledEvent};
-use wasink_chassis::logger::{Level, Line, Logger};
+use wasink_chassis::logger::{Level, Line, Logger, printable};
 use wasink_chassis::plugin::{CallError, Failure, Interrupter};
 use wasink_record::{Clock, ControlEvent, Timestamp};
 
@@ -174,7 +174,7 @@ pub enum SkipError {
         cursor: u64,
     },
     /// It is another event that halts it.
-    #[error("it is event `{event_id}` at {version} that halts the feed")]
+    #[error("it is event `{}` at {version} that halts the feed", printable(.event_id))]
     Other {
         /// Its id.
         event_id: String,
@@ -233,7 +233,7 @@ pub enum ApplyError {
 #[non_exhaustive]
 pub enum Halt {
     /// An event can't be applied.
-    #[error("event `{event_id}` at {version}: {reason}")]
+    #[error("event `{}` at {version}: {}", printable(.event_id), printable(.reason))]
     Event {
         /// Its id.
         event_id: String,
@@ -243,7 +243,7 @@ pub enum Halt {
         reason: String,
     },
     /// The feed can't be read.
-    #[error("the feed: {0}")]
+    #[error("the feed: {}", printable(&.0.to_string()))]
     Source(CallError),
     /// The database can't.
     #[error(transparent)]

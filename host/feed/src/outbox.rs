@@ -115,6 +115,7 @@ impl Row {
                 self.event_id
             ));
         }
+        event.validate_texts().map_err(|error| error.to_string())?;
         Ok(event)
     }
 }

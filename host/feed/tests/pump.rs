@@ -21,7 +21,7 @@ use wasink_chassis::plugin::{
 use wasink_feed::outbox::sqlite::{SqliteOutbox, append, append_all};
 use wasink_feed::outbox::{Order, Outbox as _, OutboxState};
 use wasink_feed::pump::{Pass, Publisher, Pump, PumpOptions};
-use wasink_record::{Clock, ControlEvent, ControlType, Timestamp};
+use wasink_record::{Clock, ControlEvent, ControlType, MAX_CONTROL_TEXT, Timestamp};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const START: i64 = 1_779_238_923_000_000_000;
@@ -421,6 +421,35 @@ fn an_event_that_stops_the_sink_is_found_among_others_and_given_up() {
     assert_eq!(publisher.outbox().dead(10).unwrap()[0].event_id, "poison");
     assert_eq!(kit.row("c", "published_control_version"), "3");
     assert!(kit.feed.lock().unwrap().reopened >= 2);
+}
+
+#[test]
+fn what_no_consumer_would_take_does_not_get_into_a_feed() {
+    let kit = Kit::new();
+    let long = "x".repeat(MAX_CONTROL_TEXT + 1);
+    let mut connection = Connection::open(kit.path()).unwrap();
+    let transaction = connection.transaction().unwrap();
+    let refused = append(&transaction, &event(&long), kit.clock.now()).unwrap_err();
+    assert_eq!(refused.to_string(), "`event_id` has 4097 bytes, and 4096 are the most in a feed");
+    drop(transaction);
+
+    // One that its producer wrote by itself.
+    kit.produce(&["a"]);
+    let payload = serde_json::to_string(&event("a")).unwrap();
+    let payload = payload.replacen("acme", &long, 1);
+    assert!(payload.contains(&long), "{payload}");
+    let sql = "UPDATE control_events_outbox SET payload_json = ?";
+    connection.execute(sql, [payload]).unwrap();
+    let mut options = PumpOptions::default();
+    options.attempts = 1;
+    let mut publisher = kit.publisher(options, always());
+    assert_eq!(publisher.pass().unwrap(), Pass { published: 0, failed: 1 });
+    let dead = publisher.outbox().dead(1).unwrap();
+    assert!(dead[0].error.contains("`tenant_id` has 4097 bytes"), "{dead:?}");
+
+    let refused = kit.outbox().published(&[(1, u64::MAX)], kit.clock.now()).unwrap_err();
+    assert_eq!(refused.to_string(), "the outbox: 18446744073709551615 is no control version");
+    assert_eq!(kit.row("a", "published_control_version"), "-");
 }
 
 #[test]

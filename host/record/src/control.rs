@@ -55,6 +55,10 @@ closed_names! {
     }
 }
 
+/// The longest text of an event that a feed takes, in bytes: ids and keys stand in databases and in logs,
+/// at every node.
+pub const MAX_CONTROL_TEXT: usize = 4096;
+
 /// A small notice that something changed: what it is, where its bytes are, which place it has in the
 /// order. It never carries the bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -140,9 +144,35 @@ impl ControlEvent {
     /// # Errors
     ///
     /// The first rule that it breaks: `event_id`, `type`, `control_version`, `checksum`,
-    /// `artifact_ref` without one, then what a `stack.activated` has to have.
+    /// `artifact_ref` without one, what a `stack.activated` has to have, then
+    /// [the length of its texts](Self::validate_texts).
     pub fn validate_stamped(&self) -> Result<(), InvalidRecord> {
-        self.validate(self.control_version == 0)
+        self.validate(self.control_version == 0)?;
+        self.validate_texts()
+    }
+
+    /// Checks that none of its texts is longer than [`MAX_CONTROL_TEXT`]. Whoever puts an event into a
+    /// feed has to, too: no consumer takes it otherwise.
+    ///
+    /// # Errors
+    ///
+    /// The first that is, in their order on the wire.
+    pub fn validate_texts(&self) -> Result<(), InvalidRecord> {
+        let texts = [
+            ("event_id", Some(self.event_id())),
+            ("tenant_id", self.tenant_id()),
+            ("stack_id", self.stack_id()),
+            ("artifact_ref", self.artifact_ref()),
+            ("checksum", self.checksum()),
+            ("created_at", self.created_at()),
+        ];
+        for (field, text) in texts {
+            let bytes = text.map_or(0, str::len);
+            if bytes > MAX_CONTROL_TEXT {
+                return Err(InvalidRecord::TooLong { field, bytes });
+            }
+        }
+        Ok(())
     }
 
     /// The rules in their order. An unknown type can't get here, it has no value.

@@ -62,6 +62,15 @@ pub enum InvalidRecord {
         /// `tenant_id`, `stack_id` or `version`.
         field: &'static str,
     },
+    /// A text of a control event is longer than [`MAX_CONTROL_TEXT`](crate::MAX_CONTROL_TEXT): no feed
+    /// takes it.
+    #[error("`{field}` has {bytes} bytes, and {} are the most in a feed", crate::MAX_CONTROL_TEXT)]
+    TooLong {
+        /// The field's name on the wire.
+        field: &'static str,
+        /// How many it has.
+        bytes: usize,
+    },
     /// An event says that it follows another version of CloudEvents.
     #[error("specversion `{version}` is not supported, it has to be `1.0`")]
     SpecVersion {
@@ -113,7 +122,8 @@ impl InvalidRecord {
             Self::Missing { field }
             | Self::MissingId { field, .. }
             | Self::TooLarge { field, .. }
-            | Self::Activation { field } => field,
+            | Self::Activation { field }
+            | Self::TooLong { field, .. } => field,
             Self::ReasonWithoutDenial => "admission_reason",
             Self::BillableDenied => "billable",
             Self::FuelDenied => "fuel",

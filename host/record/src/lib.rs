@@ -48,7 +48,7 @@ mod line;
 mod record;
 
 pub use clock::{Clock, SystemClock};
-pub use control::{ControlEvent, ControlEventBuilder, ControlType};
+pub use control::{ControlEvent, ControlEventBuilder, ControlType, MAX_CONTROL_TEXT};
 pub use event::{CloudEvent, CloudEventBuilder, EventData, ExtensionValue, MAX_EXTENSIONS};
 pub use id::{IdSource, InvalidRecordId, RecordId};
 pub use invalid::{InvalidRecord, MAX_QUANTITY};

@@ -37,7 +37,7 @@ use std::sync::{Arc, OnceLock};
 
 use wasink_chassis::Parts;
 use wasink_chassis::logger::{Logger, TracingLogger};
-use wasink_wasm::{EngineError, Options, WasmPlugins};
+use wasink_wasm::{EngineError, Options};
 
 /// The kinds of records, and their wire formats.
 pub use wasink_record as record;
@@ -69,7 +69,8 @@ pub use wasink_chassis::hooks;
 /// How much plugins may use, and how often they came up against it.
 pub use wasink_chassis::limits;
 pub use wasink_wasm::{
-    CONTRACT_VERSION, Inspection, Limits, PluginFile, PluginReport, PluginSource,
+    CONTRACT_VERSION, Inspection, Limits, PluginFile, PluginReport, PluginSource, WasmPlugins,
+    World,
 };
 
 /// Takes records in and delivers them to the sinks of its configuration: the chassis of

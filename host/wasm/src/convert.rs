@@ -1,14 +1,15 @@
 //! Between the chassis's types and those of the contract: the only bridge.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use wasink_chassis::feed::PolledEvent;
+use wasink_chassis::logger::printable;
 use wasink_chassis::plugin::{Acknowledges, Ask, Description, Exception, Failure, Need, Outcome};
 use wasink_journal::{Batch, DictionaryColumn, Unreadable, UsageColumns};
 use wasink_record::{
-    CloudEvent, ControlEvent, ControlType, Entry, ExtensionValue, InvalidRecord, Kind, Reason,
-    Record, Stamped, Status, Stream, Timestamp, UsageEvent,
+    CloudEvent, ControlEvent, ControlType, Entry, ExtensionValue, InvalidRecord, Kind,
+    MAX_CONTROL_TEXT, Reason, Record, Stamped, Status, Stream, Timestamp, UsageEvent,
 };
 
 use crate::bindings::about::exports::wasink::plugin::about;
@@ -17,10 +18,13 @@ use crate::bindings::wasink::plugin::batches::{
     DictionaryColumn as WitDictionary, UsageColumns as WitColumns, WrongStream,
 };
 use crate::bindings::wasink::plugin::{lifecycle, records as wit};
-use crate::words::Words;
+use crate::words::{Words, cut};
 
 /// Nobody reads more.
 const MOST_ASKS: usize = 100;
+
+/// The last control version: databases have signed numbers.
+const MAX_VERSION: u64 = i64::MAX.unsigned_abs();
 
 pub(crate) fn stream(stream: Stream) -> wit::Stream {
     match stream {
@@ -280,8 +284,8 @@ pub(crate) fn failure(given: lifecycle::Failure, words: &Words) -> Failure {
     }
 }
 
-/// What a source answered to a poll. An answer that is out of order, or longer than was asked for, is
-/// none: a cursor that follows it would lose events.
+/// What a source answered to a poll. An answer that is out of order, longer than was asked for, or at
+/// versions that there are not, is none: a cursor that follows it would lose events.
 pub(crate) fn polled(
     given: Vec<wit::ControlEvent>,
     since: u64,
@@ -296,15 +300,20 @@ pub(crate) fn polled(
     let mut events = Vec::with_capacity(len);
     for event in given {
         let version = event.control_version;
-        if version <= behind && version != 0 {
-            let id = words.text(event.event_id);
-            return Err(Failure::Broken(format!(
-                "it gives the event `{id}` at {version}, which is not above {behind}"
-            )));
-        }
-        behind = version;
-        let event_id = event.event_id.clone();
-        events.push(PolledEvent { event_id, control_version: version, event: stamped(event) });
+        let wrong = if version == 0 || version > MAX_VERSION {
+            format!("which is none: there are 1 to {MAX_VERSION}")
+        } else if version <= behind {
+            format!("which is not above {behind}")
+        } else {
+            behind = version;
+            let mut event_id = event.event_id.clone();
+            // The event itself is refused then.
+            cut(&mut event_id, MAX_CONTROL_TEXT);
+            events.push(PolledEvent { event_id, control_version: version, event: stamped(event) });
+            continue;
+        };
+        let id = printable(&words.text(event.event_id));
+        return Err(Failure::Broken(format!("it gives the event `{id}` at {version}, {wrong}")));
     }
     Ok(events)
 }
@@ -336,15 +345,62 @@ fn stamped(given: wit::ControlEvent) -> Result<ControlEvent, InvalidRecord> {
     Ok(event)
 }
 
-/// What a feed sink answered for `len` events.
+/// Versions that a feed sink has given, as far as they are remembered: the highest, and to which event.
+pub(crate) type Highest = Option<(u64, String)>;
+
+/// What a feed sink answered for these events. An answer in which two of them have one place in the feed,
+/// or one has two, or in which any has one behind an event that has none, is no answer: nobody could tell
+/// what the feed holds, and in which order. That versions go up can't be asked for: an event that comes
+/// again has the one that it had.
 pub(crate) fn appended(
     given: Vec<Result<u64, lifecycle::Failure>>,
-    len: usize,
+    events: &[ControlEvent],
+    highest: &mut Highest,
     words: &Words,
 ) -> Result<Vec<Result<u64, Failure>>, Failure> {
-    if given.len() != len {
-        let results = given.len();
+    if given.len() != events.len() {
+        let (results, len) = (given.len(), events.len());
         return Err(Failure::Broken(format!("it gives {results} results for {len} events")));
+    }
+    let broken = |event: &ControlEvent, wrong: String| {
+        let id = printable(&words.text(event.event_id().to_owned()));
+        Err(Failure::Broken(format!("it gives the event `{id}` {wrong}")))
+    };
+    let mut by_version = HashMap::with_capacity(given.len());
+    let mut by_id = HashMap::with_capacity(given.len());
+    if let Some((version, id)) = &*highest {
+        by_version.insert(*version, id.as_str());
+    }
+    let mut ended = false;
+    for (event, result) in events.iter().zip(&given) {
+        let id = event.event_id();
+        let version = match *result {
+            Ok(version) if version > 0 => version,
+            // That it gives no versions is an answer.
+            _ => {
+                ended = true;
+                continue;
+            }
+        };
+        if version > MAX_VERSION {
+            return broken(event, format!("the version {version}, and {MAX_VERSION} is the last"));
+        }
+        if ended {
+            return broken(event, format!("the version {version}, and none to one before it"));
+        }
+        if *by_version.entry(version).or_insert(id) != id {
+            return broken(event, format!("the version {version}, which is another event's"));
+        }
+        let first = *by_id.entry(id).or_insert(version);
+        if first != version {
+            return broken(event, format!("the versions {first} and {version}"));
+        }
+    }
+    let top = by_id.into_iter().map(|(id, version)| (version, id)).max();
+    if let Some((version, id)) = top
+        && highest.as_ref().is_none_or(|(before, _)| version > *before)
+    {
+        *highest = Some((version, id.to_owned()));
     }
     Ok(given.into_iter().map(|result| result.map_err(|why| failure(why, words))).collect())
 }
@@ -441,6 +497,99 @@ mod tests {
         let failed = failure(lifecycle::Failure::Broken(long()), &words);
         assert_eq!(failed, Failure::Broken(cut()));
         assert_eq!(reached.get(Limit::Text), 3);
+    }
+
+    fn feed_event(id: &str, version: u64) -> ControlEvent {
+        let event = ControlEvent::builder(id, ControlType::TenantCreated).tenant_id("acme");
+        event.control_version(version).build().unwrap()
+    }
+
+    #[test]
+    fn a_poll_gives_events_above_a_place_in_order_and_at_versions_that_there_are() {
+        let (mut limits, reached) = (Limits::default(), LimitCounts::default());
+        limits.text_bytes = 6;
+        let (words, _) = words(limits, &reached);
+        let poll = |since: u64, versions: &[u64]| {
+            let event = |version: &u64| control_event(&feed_event("e\u{7}vent-1", *version));
+            let events = polled(versions.iter().map(event).collect(), since, 3, &words)?;
+            Ok(events.into_iter().map(|event| event.control_version).collect::<Vec<_>>())
+        };
+        let last = MAX_VERSION;
+        assert_eq!(poll(0, &[]), Ok(vec![]));
+        assert_eq!(poll(4, &[5, 7, last]), Ok(vec![5, 7, last]));
+        for (since, versions, expected) in [
+            (0, &[1, 2, 3, 4][..], "it gives 4 events where 3 were asked for"),
+            (4, &[5, 4], "it gives the event `e\\u{7}vent…` at 4, which is not above 5"),
+            (4, &[4], "it gives the event `e\\u{7}vent…` at 4, which is not above 4"),
+            (5, &[7, 7], "it gives the event `e\\u{7}vent…` at 7, which is not above 7"),
+            (
+                0,
+                &[0],
+                "it gives the event `e\\u{7}vent…` at 0, which is none: there are 1 to \
+                 9223372036854775807",
+            ),
+            (
+                4,
+                &[5, last + 1],
+                "it gives the event `e\\u{7}vent…` at 9223372036854775808, which is none: there are 1 \
+                 to 9223372036854775807",
+            ),
+        ] {
+            assert_eq!(poll(since, versions), Err(Failure::Broken(expected.to_owned())));
+        }
+        assert!(poll(4, &[0, 1]).is_err(), "a place that begins anew");
+        assert!(poll(last, &[u64::MAX]).is_err());
+    }
+
+    #[test]
+    fn an_event_of_a_feed_that_breaks_a_rule_has_its_place_and_an_id_that_is_not_too_long() {
+        let (words, _) = words(Limits::default(), &LimitCounts::default());
+        let long = "é".repeat(MAX_CONTROL_TEXT);
+        let given = vec![control_event(&feed_event(&long, 1)), control_event(&feed_event("b", 2))];
+        let events = polled(given, 0, 2, &words).unwrap();
+        let id = format!("{}…", "é".repeat(MAX_CONTROL_TEXT / 2));
+        assert_eq!((&events[0].event_id, events[0].control_version), (&id, 1));
+        let bytes = long.len();
+        assert_eq!(events[0].event, Err(InvalidRecord::TooLong { field: "event_id", bytes }));
+        assert_eq!(events[1].event, Ok(feed_event("b", 2)));
+    }
+
+    #[test]
+    fn what_is_appended_has_a_place_of_its_own_and_nothing_has_one_behind_what_failed() {
+        let (words, _) = words(Limits::default(), &LimitCounts::default());
+        let append = |highest: &mut Highest, answer: &[(&str, u64)]| {
+            let events: Vec<_> = answer.iter().map(|(id, _)| feed_event(id, 0)).collect();
+            let result = |(_, version): &(&str, u64)| match version {
+                1_000 => Err(lifecycle::Failure::Rejected("no".to_owned())),
+                version => Ok(*version),
+            };
+            appended(answer.iter().map(result).collect(), &events, highest, &words)
+        };
+        let none = &mut None;
+        assert_eq!(append(none, &[("a", 0), ("b", 0)]), Ok(vec![Ok(0), Ok(0)]), "it gives none");
+        assert_eq!(append(none, &[("a", 3), ("b", 2), ("a", 3)]).unwrap().len(), 3);
+        assert_eq!(*none, Some((3, "a".to_owned())));
+        assert!(append(none, &[("b", 2), ("a", 3), ("c", 1_000), ("d", 1_000)]).is_ok());
+        assert!(append(none, &[("d", MAX_VERSION), ("e", 0)]).is_ok());
+
+        for (answer, expected) in [
+            (&[("a", 4), ("b", 4)][..], "`b` the version 4, which is another event's"),
+            (&[("b", 3)], "`b` the version 3, which is another event's"),
+            (&[("a", 4), ("b", 5), ("a", 6)], "`a` the versions 4 and 6"),
+            (&[("a", 1_000), ("b", 5)], "`b` the version 5, and none to one before it"),
+            (&[("a", 0), ("b", 5)], "`b` the version 5, and none to one before it"),
+            (
+                &[("a", MAX_VERSION + 1)],
+                "`a` the version 9223372036854775808, and 9223372036854775807 is the last",
+            ),
+        ] {
+            let mut highest = Some((3, "a".to_owned()));
+            let expected = Failure::Broken(format!("it gives the event {expected}"));
+            assert_eq!(append(&mut highest, answer), Err(expected));
+            assert_eq!(highest, Some((3, "a".to_owned())), "nothing is remembered of it");
+        }
+        let few = appended(vec![], &[feed_event("a", 0)], &mut None, &words);
+        assert_eq!(few, Err(Failure::Broken("it gives 0 results for 1 events".to_owned())));
     }
 
     fn told(asks: Vec<about::Ask>) -> about::Description {

@@ -27,6 +27,8 @@ pub(crate) struct SourceGuest {
 }
 
 impl Guest for SourceGuest {
+    type Kept = ();
+
     fn find(store: &mut Store<HostState>, of: &component::Instance) -> wasmtime::Result<Self> {
         const ACKS: &str = "wasink:plugin/acks@0.1.0";
         let source = SourceExports::new(&mut *store, of)?;
@@ -54,6 +56,8 @@ impl Guest for SourceGuest {
 pub(crate) struct FeedSinkGuest(SinkExports);
 
 impl Guest for FeedSinkGuest {
+    type Kept = convert::Highest;
+
     fn find(store: &mut Store<HostState>, of: &component::Instance) -> wasmtime::Result<Self> {
         Ok(Self(SinkExports::new(&mut *store, of)?))
     }
@@ -129,6 +133,6 @@ impl FeedSink for Instance<FeedSinkGuest> {
             live.guest.0.wasink_plugin_feed_sink().call_append(&mut live.store, &given).await
         })?;
         let results = answer.map_err(|failure| self.failure(failure))?;
-        Ok(convert::appended(results, events.len(), &self.around.words)?)
+        Ok(convert::appended(results, events, &mut self.kept, &self.around.words)?)
     }
 }

@@ -57,6 +57,8 @@ impl PluginSource {
 pub struct PluginFile {
     /// Its name.
     pub name: PluginName,
+    /// What its place says that it can be used as.
+    pub world: World,
     /// Where its bytes are.
     pub source: PluginSource,
 }

@@ -188,6 +188,9 @@ pub(crate) fn describe(
 
 /// What of a component is called, by what it is used as.
 pub(crate) trait Guest: Sized {
+    /// What is known of its answers, which outlives it: who comes back has not said anything else.
+    type Kept: Default + Send;
+
     /// Looks for the functions.
     fn find(store: &mut Store<HostState>, of: &component::Instance) -> wasmtime::Result<Self>;
 
@@ -203,11 +206,12 @@ pub(crate) trait Guest: Sized {
 }
 
 /// An opened plugin.
-pub(crate) struct Instance<G> {
+pub(crate) struct Instance<G: Guest> {
     caller: Caller,
     pub(crate) description: Arc<Description>,
     request: OpenRequest,
     pub(crate) around: Surroundings,
+    pub(crate) kept: G::Kept,
     /// Absent between a stop and a reopening.
     live: Option<Live<G>>,
 }
@@ -247,7 +251,8 @@ impl<G: Guest> Instance<G> {
             stop: Arc::default(),
             yielded: Arc::default(),
         };
-        let mut instance = Self { caller, description, request, around, live: None };
+        let kept = G::Kept::default();
+        let mut instance = Self { caller, description, request, around, kept, live: None };
         instance.live = Some(instance.make()?);
         Ok(instance)
     }
@@ -337,7 +342,7 @@ impl<G: Guest> Instance<G> {
     }
 }
 
-impl<G> std::fmt::Debug for Instance<G> {
+impl<G: Guest> std::fmt::Debug for Instance<G> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Instance").field("request", &self.request).finish_non_exhaustive()
     }

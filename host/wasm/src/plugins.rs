@@ -1,7 +1,7 @@
 //! The plugins of one host, by name.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -128,7 +128,7 @@ pub struct PluginReport {
     /// What it says before it is compiled.
     #[serde(flatten)]
     pub inspection: Inspection,
-    /// What it tells about itself, where it is a sink.
+    /// What it tells about itself; `None` where it is in the place of plugins of another sort.
     pub description: Option<Arc<Description>>,
 }
 
@@ -196,23 +196,59 @@ impl WasmPlugins {
         files.extend(
             found.files.into_iter().map(|(name, path)| (name, PluginSource::File { path })),
         );
-        let files = files.into_iter().map(|(name, source)| PluginFile { name, source });
+        let files = files.into_iter().map(|(name, source)| PluginFile { name, world, source });
         (files.collect(), found.oddities)
     }
 
-    /// Reads a plugin, looks at it, and where it is a sink compiles it and asks it to describe
-    /// itself.
+    /// Reads a sink, looks at it, compiles it and asks it to describe itself. What is in the place of a
+    /// sink and is none is looked at, and no more.
     ///
     /// # Errors
     ///
     /// Whatever keeps it from being used.
     pub fn report(&self, name: &PluginName) -> Result<PluginReport, PluginError> {
-        let Bytes { source, bytes, .. } = self.read(World::Sink, name, &Origin::Directory)?;
+        self.report_of(World::Sink, name)
+    }
+
+    /// The same for a plugin of any sort.
+    ///
+    /// # Errors
+    ///
+    /// Whatever keeps it from being used.
+    pub fn report_of(&self, world: World, name: &PluginName) -> Result<PluginReport, PluginError> {
+        self.report_from(Some(world), name, &Origin::Directory)
+    }
+
+    /// The same for the component in a file, whatever sort it is of. Its name is the file's, with `-` for
+    /// what the names of plugins have not.
+    ///
+    /// # Errors
+    ///
+    /// Whatever keeps it from being used.
+    pub fn report_file(&self, path: &Path) -> Result<PluginReport, PluginError> {
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy().to_lowercase();
+        let spelled = stem.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' });
+        let name = PluginName::new(&spelled.collect::<String>());
+        let name = name.or_else(|_| PluginName::new("component"));
+        let name = name.map_err(|_| PluginError::Unknown { name: stem, known: Vec::new() })?;
+        self.report_from(None, &name, &Origin::File(path.to_owned()))
+    }
+
+    /// Where it is to be of one sort and is of another, it is looked at only.
+    fn report_from(
+        &self,
+        world: Option<World>,
+        name: &PluginName,
+        from: &Origin,
+    ) -> Result<PluginReport, PluginError> {
+        let place = world.unwrap_or(World::Sink);
+        let Bytes { source, bytes, .. } = self.read(place, name, from)?;
         let inspection =
             Inspection::of(&bytes).map_err(|reason| unusable(name, &source, reason))?;
-        let description = match inspection.world {
-            World::Sink => Some(self.describe(name)?),
-            World::FeedSource | World::FeedSink => None,
+        let found = inspection.world;
+        let description = match world.is_none_or(|world| world == found) {
+            true => Some(self.load_described(found, name, from, &Demands::default())?.1),
+            false => None,
         };
         Ok(PluginReport {
             name: name.clone(),

@@ -40,6 +40,8 @@ struct Kept {
 }
 
 impl Guest for SinkGuest {
+    type Kept = ();
+
     fn find(store: &mut Store<HostState>, of: &component::Instance) -> wasmtime::Result<Self> {
         let sink = Sink::new(&mut *store, of)?;
         let capture = Capture::find(store, of);

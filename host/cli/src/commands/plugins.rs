@@ -1,17 +1,19 @@
 //! `wasink plugins`.
 
+use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use serde_json::{Value, json};
-use wasink::PluginFile;
 use wasink::config::{Config, PluginName, SinkConfig, asked};
-use wasink::plugin::{PluginError, Plugins as _};
+use wasink::plugin::PluginError;
+use wasink::{PluginFile, PluginReport, WasmPlugins, World};
 
 use super::tell;
 use crate::daemon::{Daemon, DaemonError};
 use crate::exit::{Exit, Failure};
-use crate::flags::Plugins;
+use crate::flags::{PluginKind, Plugins};
 use crate::out;
 use crate::screen::Screen;
 use crate::{show, state};
@@ -22,9 +24,13 @@ pub(super) fn run(config: &Config, command: &Plugins) -> Result<Exit, Failure> {
         Plugins::List { json } => {
             let plugins = plugins()?;
             let in_charge = in_charge(config);
-            let (files, oddities) = plugins.list();
-            let reports: Vec<_> =
-                files.into_iter().map(|file| (plugins.report(&file.name), file)).collect();
+            let (mut reports, mut oddities) = (Vec::new(), Vec::new());
+            for world in World::ALL {
+                let (files, odd) = plugins.list_of(world);
+                let report = |file: PluginFile| (plugins.report_of(world, &file.name), file);
+                reports.extend(files.into_iter().map(report));
+                oddities.extend(odd);
+            }
             if json.json {
                 let object = |report: &_, file: &PluginFile| {
                     let mut object = match report {
@@ -32,11 +38,12 @@ pub(super) fn run(config: &Config, command: &Plugins) -> Result<Exit, Failure> {
                         Err(error) => json!({
                             "name": file.name,
                             "source": file.source,
+                            "world": file.world,
                             "error": PluginError::to_string(error),
                         }),
                     };
                     if let (Some(answer), Some(object)) = (&in_charge, object.as_object_mut()) {
-                        let found = state::in_charge(answer, file.name.as_str());
+                        let found = state::in_charge(answer, file);
                         object.insert("in_charge".to_owned(), json!(found));
                     }
                     object
@@ -53,12 +60,12 @@ pub(super) fn run(config: &Config, command: &Plugins) -> Result<Exit, Failure> {
             // One bad file never keeps the others from being listed, or used.
             Ok(Exit::Success)
         }
-        Plugins::Inspect { name, json } => {
-            let plugins = plugins()?;
-            let unknown = || PluginError::Unknown { name: name.clone(), known: plugins.names() };
-            let name = PluginName::new(name).map_err(|_| unknown())?;
-            let report = plugins.report(&name)?;
-            let sinks: Vec<_> = config.sinks.iter().filter(|sink| sink.plugin == name).collect();
+        Plugins::Inspect { name, kind, json } => {
+            let (report, also) = inspected(&plugins()?, name, *kind)?;
+            // The ends of feeds are not in the configuration.
+            let is_sink = report.inspection.world == World::Sink;
+            let sinks = config.sinks.iter().filter(|sink| is_sink && sink.plugin == report.name);
+            let sinks: Vec<_> = if is_file(name) { Vec::new() } else { sinks.collect() };
             let asks = report.description.as_ref().map_or(&[][..], |about| &about.asks);
             let text = if json.json {
                 let mut object = json!(report);
@@ -66,11 +73,12 @@ pub(super) fn run(config: &Config, command: &Plugins) -> Result<Exit, Failure> {
                     |sink: &&SinkConfig| json!({ "name": sink.name, "asks": asked(asks, sink) });
                 if let Some(object) = object.as_object_mut() {
                     object.insert("sinks".to_owned(), sinks.iter().map(asked).collect());
+                    object.insert("also".to_owned(), json!(also));
                 }
                 show::json(&object)
             } else {
                 let sinks: Vec<_> = sinks.iter().map(|sink| (*sink, asked(asks, sink))).collect();
-                show::plugin_report(&report, &sinks)
+                show::plugin_report(&report, &sinks, &also)
             };
             out::print(&text)?;
             Ok(Exit::Success)
@@ -94,6 +102,47 @@ pub(super) fn run(config: &Config, command: &Plugins) -> Result<Exit, Failure> {
     }
 }
 
+/// The plugin that is meant, and of which other kinds there is one of its name.
+fn inspected(
+    plugins: &WasmPlugins,
+    text: &str,
+    kind: Option<PluginKind>,
+) -> Result<(PluginReport, Vec<World>), Failure> {
+    if is_file(text) {
+        if kind.is_some() {
+            return Err(
+                anyhow!("`--kind` goes with a name; the file `{text}` is of one kind").into()
+            );
+        }
+        return Ok((plugins.report_file(Path::new(text))?, Vec::new()));
+    }
+    let mut worlds = Vec::new();
+    let mut known = BTreeSet::new();
+    for world in World::ALL {
+        let names = plugins.list_of(world).0.into_iter().map(|file| file.name);
+        let names: Vec<_> = names.collect();
+        worlds.extend(names.iter().any(|name| name.as_str() == text).then_some(world));
+        if kind.is_none_or(|kind| World::from(kind) == world) {
+            known.extend(names);
+        }
+    }
+    let unknown =
+        || PluginError::Unknown { name: text.to_owned(), known: known.into_iter().collect() };
+    let wanted = kind.map(World::from);
+    let found = worlds.iter().find(|world| wanted.is_none_or(|wanted| wanted == **world));
+    let (Some(world), Ok(name)) = (found.copied(), PluginName::new(text)) else {
+        return Err(unknown().into());
+    };
+    let report = plugins.report_of(world, &name)?;
+    worlds.retain(|other| *other != world);
+    Ok((report, worlds))
+}
+
+/// Whether a file is meant, not a name.
+fn is_file(text: &str) -> bool {
+    text.contains('/') || text.ends_with(".wasm")
+}
+
 /// What a running process has in charge; `None` where there is none, or it can't tell.
 fn in_charge(config: &Config) -> Option<Value> {
     match Daemon::of(config).and_then(|daemon| daemon.get("/v1/plugins")) {
@@ -113,7 +162,7 @@ fn in_charge(config: &Config) -> Option<Value> {
 /// process has another working directory.
 pub(super) fn target(to: Option<&str>) -> Result<Value, Failure> {
     let Some(to) = to else { return Ok(Value::Null) };
-    if !to.contains('/') && !to.ends_with(".wasm") {
+    if !is_file(to) {
         return Ok(json!(to));
     }
     let path = std::path::absolute(to).with_context(|| format!("the file `{to}`"))?;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use wasink_chassis::logger::{Level, Line, Logger, printable};
+use wasink_chassis::logger::{Level, Line, Logger};
 use wasink_chassis::plugin::Interrupter;
 
 use super::{Applied, Applier, FeedStatus, Halt, Store};
@@ -113,7 +113,7 @@ impl<S: Store> Passes for Following<S> {
         let passed = self.applier.pass();
         let (total, status) = (self.applier.total(), self.applier.store().status());
         let problem = match (&passed, &status) {
-            (Err(halt), _) => Some(printable(&halt.to_string()).to_string()),
+            (Err(halt), _) => Some(halt.to_string()),
             (Ok(_), Err(error)) => Some(error.to_string()),
             (Ok(_), Ok(_)) => None,
         };

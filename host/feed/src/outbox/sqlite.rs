@@ -150,6 +150,7 @@ fn insert(
         if event.event_id().is_empty() {
             return Err(AppendError::Empty { row, field: "event_id" });
         }
+        event.validate_texts().map_err(|source| AppendError::Invalid { row, source })?;
         // A feed gives it its place: what the producer has there is of another feed.
         let event = event.clone().with_control_version(0);
         let payload =
@@ -235,7 +236,8 @@ impl Outbox for SqliteOutbox {
                 )
                 .map_err(error)?;
             for (row, version) in rows {
-                let version = i64::try_from(*version).unwrap_or(i64::MAX);
+                let version = i64::try_from(*version)
+                    .map_err(|_| OutboxError(format!("{version} is no control version").into()))?;
                 statement.execute(params![row, version, now]).map_err(error)?;
             }
         }

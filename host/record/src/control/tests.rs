@@ -1,7 +1,7 @@
 //! Tests of control events: their lines to the letter, and their rules in order.
 
-use super::{ControlEvent, ControlType};
-use crate::{Record, Stream, Timestamp, parse_line};
+use super::{ControlEvent, ControlType, MAX_CONTROL_TEXT};
+use crate::{InvalidRecord, Record, Stream, Timestamp, parse_line};
 
 fn line(event: ControlEvent) -> String {
     let mut out = Vec::new();
@@ -175,6 +175,24 @@ fn a_consumer_wants_a_place_in_the_feeds_order() {
         "`control_version` is 0: no feed has given the event its place yet"
     );
     assert_eq!(event.with_control_version(1).validate_stamped(), Ok(()));
+}
+
+#[test]
+fn a_feed_wants_texts_that_are_not_too_long() {
+    let event = |id: usize, reference: usize| {
+        let event = ControlEvent::builder("e".repeat(id), ControlType::SecretChanged)
+            .artifact("r".repeat(reference), [0; 32])
+            .control_version(1);
+        event.build().unwrap()
+    };
+    assert_eq!(event(MAX_CONTROL_TEXT, MAX_CONTROL_TEXT).validate_stamped(), Ok(()));
+    assert_eq!(
+        event(MAX_CONTROL_TEXT + 1, 1).validate_stamped().unwrap_err().to_string(),
+        "`event_id` has 4097 bytes, and 4096 are the most in a feed"
+    );
+    let error = event(1, MAX_CONTROL_TEXT + 1).validate_texts().unwrap_err();
+    assert_eq!(error, InvalidRecord::TooLong { field: "artifact_ref", bytes: 4097 });
+    assert_eq!(error.field(), Some("artifact_ref"));
 }
 
 #[test]
