@@ -4,6 +4,8 @@
 
 #[path = "support/named.rs"]
 mod named;
+#[path = "support/nats.rs"]
+mod nats;
 
 mod support;
 
@@ -15,7 +17,9 @@ mod command {
     mod desk;
     mod embedded;
     mod failure;
+    mod fan_in;
     mod feed;
+    mod fleet;
     mod flow;
     mod full;
     mod grants;

@@ -120,7 +120,7 @@ pub(crate) fn whole_lines(ledger: &str, rounds: usize) -> Vec<&str> {
 }
 
 /// Posts records until nobody answers.
-fn post_until_it_is_gone(
+pub(crate) fn post_until_it_is_gone(
     operator: &Operator,
     next: &AtomicU64,
     acknowledged: &Mutex<BTreeSet<u64>>,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 use wasink_chassis::feed::{FeedSource, Feeds as _};
 use wasink_chassis::limits::Limit;
-use wasink_chassis::plugin::{CallError, PluginError};
+use wasink_chassis::plugin::{CallError, Demands, PluginError};
 use wasink_feed::applier::{Halt, Store as _};
 use wasink_record::MAX_CONTROL_TEXT;
 use wasink_wasm::WasmPlugins;
@@ -242,13 +242,16 @@ fn what_a_source_says_of_itself_is_the_same_each_time_or_nothing_is_done_with_it
         ("garbage", "settings schema that it describes itself with is not JSON"),
     ] {
         let host = host(orders);
-        check_words(&host.describe_source(&name).unwrap_err().to_string(), words);
+        check_words(
+            &host.describe_source(&name, &Demands::default()).unwrap_err().to_string(),
+            words,
+        );
         let way = Way::new(json!({ "on": "close", "does": "panic" }));
         let Err(refused) = host.open_source(way.request()) else { panic!("`{orders}`: it opened") };
         check_words(&refused.to_string(), words);
         // The others of this host are there all the same.
-        host.describe_source(&"file".parse().unwrap()).unwrap();
+        host.describe_source(&"file".parse().unwrap(), &Demands::default()).unwrap();
     }
-    let told = || host("chance").describe_source(&name).unwrap();
+    let told = || host("chance").describe_source(&name, &Demands::default()).unwrap();
     assert_eq!(told(), told());
 }

@@ -14,7 +14,7 @@ use wasink_chassis::feed::{FeedSource, Feeds as _};
 use wasink_chassis::limits::{Limit, LimitCounts, Limits};
 use wasink_chassis::logger::{Logger, is_acted_on};
 use wasink_chassis::open_private;
-use wasink_chassis::plugin::{Grants, Interrupter, OpenRequest};
+use wasink_chassis::plugin::{Demands, Grants, Interrupter, OpenRequest};
 use wasink_feed::applier::sqlite::SqliteStore;
 use wasink_feed::applier::{Applier, ApplierOptions, Apply, ApplyError, Store as _};
 use wasink_feed::artifacts::Artifact;
@@ -100,6 +100,7 @@ impl Way {
             name: HOSTILE.to_owned(),
             node_id: "node".to_owned(),
             epoch: "epoch".to_owned(),
+            demands: Demands::default(),
             settings: self.settings.to_string(),
             timeout: self.timeout,
             grants: Grants::default(),

@@ -45,12 +45,18 @@ pub struct SqliteStore {
 
 impl SqliteStore {
     /// Opens the database for the feed of this name, and makes the tables where they are not there yet.
+    /// A database that is not there is made, with a write-ahead log.
     ///
     /// # Errors
     ///
     /// What the database says.
     pub fn open(path: &Path, feed: impl Into<String>) -> Result<Self, StoreError> {
-        Self::new(Connection::open(path).map_err(error)?, feed)
+        let is_new = !path.exists();
+        let connection = Connection::open(path).map_err(error)?;
+        if is_new {
+            connection.pragma_update(None, "journal_mode", "WAL").map_err(error)?;
+        }
+        Self::new(connection, feed)
     }
 
     /// Takes over a connection.
@@ -60,6 +66,13 @@ impl SqliteStore {
     /// What the database says.
     pub fn new(connection: Connection, feed: impl Into<String>) -> Result<Self, StoreError> {
         connection.busy_timeout(BUSY).map_err(error)?;
+        let mode: String =
+            connection.query_row("PRAGMA journal_mode", (), |row| row.get(0)).map_err(error)?;
+        if mode == "wal" {
+            // A loss of power takes the last transactions back, each whole: the place in the feed as
+            // well, so their events come again.
+            connection.pragma_update(None, "synchronous", "NORMAL").map_err(error)?;
+        }
         connection.execute_batch(SCHEMA).map_err(error)?;
         Ok(Self { connection, feed: feed.into() })
     }
