@@ -434,6 +434,37 @@ fn what_is_signed_with_another_key_is_refused_and_the_key_is_not_told() {
 }
 
 #[test]
+fn a_bucket_is_in_the_path_or_in_the_host_and_is_asked_as_the_options_say() {
+    let server = Server::plain(|request| {
+        let header = |name| request.header(name).unwrap_or("none");
+        let (signed, token) = (header("authorization"), header("x-amz-security-token"));
+        let region = signed.split('/').nth(2).unwrap_or(signed);
+        Answer::of("200 OK", format!("{} {region} {token}", request.target).into_bytes())
+    });
+    let directory = tempfile::tempdir().unwrap();
+    let word = |name| secret(directory.path(), name, name);
+    let s3 = |path_style: &str| {
+        limited("s3://bucket/p".to_owned())
+            .with_setting("endpoint", format!("http://{}/", server.address()))
+            .with_setting("allow_http", "true")
+            .with_setting("path_style", path_style)
+    };
+    let signed = s3("true")
+        .with_setting("region", "eu-central-1")
+        .with_secret("access_key_id", word("id"))
+        .with_secret("secret_access_key", word("key"));
+    for (options, seen) in [
+        (s3("true").with_setting("anonymous", "true"), "/bucket/p/a none none"),
+        (s3("false").with_setting("anonymous", "true"), "/p/a none none"),
+        (signed.clone(), "/bucket/p/a eu-central-1 none"),
+        (signed.with_secret("session_token", word("token")), "/bucket/p/a eu-central-1 token"),
+    ] {
+        let fetched = ArtifactStore::open(&options).unwrap().fetch("a", &checksum(seen.as_bytes()));
+        assert_eq!(fetched.unwrap().bytes, seen.as_bytes());
+    }
+}
+
+#[test]
 fn a_secret_that_can_t_be_read_is_named() {
     let mut kind = Kind::http("s3", "s3://", true, |_| {});
     let nowhere = SecretSource::File("/nonexistent/key".into());
