@@ -245,6 +245,10 @@ pub enum Halt {
     /// The feed can't be read.
     #[error("the feed: {}", printable(&.0.to_string()))]
     Source(CallError),
+    /// What the next event points to can't be had now, which says nothing of the event: the next pass
+    /// tries again, and nothing is skipped meanwhile.
+    #[error("the store of artifacts: {0}")]
+    Artifacts(ArtifactError),
     /// The database can't.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -405,9 +409,10 @@ impl<S: Store> Applier<S> {
     fn one(&mut self, polled: &PolledEvent, place: Place, all: &mut Applied) -> Result<bool, Halt> {
         let reason = match self.try_one(polled, place, all) {
             Ok(()) => return Ok(true),
-            Err(ApplyError::Moved) => return Ok(false),
-            Err(ApplyError::Store(error)) => return Err(error.into()),
-            Err(ApplyError::Refused(reason)) => reason,
+            Err(NotApplied::Artifacts(error)) => return Err(Halt::Artifacts(error)),
+            Err(NotApplied::Apply(ApplyError::Moved)) => return Ok(false),
+            Err(NotApplied::Apply(ApplyError::Store(error))) => return Err(error.into()),
+            Err(NotApplied::Apply(ApplyError::Refused(reason))) => reason,
         };
         let event_id = &polled.event_id;
         match self.store.pass_over(place) {
@@ -444,11 +449,11 @@ impl<S: Store> Applier<S> {
         polled: &PolledEvent,
         place: Place,
         all: &mut Applied,
-    ) -> Result<(), ApplyError> {
+    ) -> Result<(), NotApplied> {
         let event = polled.event.as_ref();
         let event = event.map_err(|invalid| ApplyError::Refused(invalid.to_string()))?;
         let (id, now) = (event.event_id(), self.clock.now());
-        if self.store.is_applied(id)? {
+        if self.store.is_applied(id).map_err(ApplyError::Store)? {
             self.store.apply(id, place, now, &mut |_| Ok(()))?;
             all.known += 1;
             return Ok(());
@@ -457,7 +462,10 @@ impl<S: Store> Applier<S> {
             (None, _) => None,
             (Some(reference), checksum) => {
                 let fetched = self.fetch(reference, checksum.unwrap_or_default());
-                Some(fetched.map_err(|error| ApplyError::Refused(error.to_string()))?)
+                Some(fetched.map_err(|error| match error {
+                    ArtifactError::Unreachable { .. } => NotApplied::Artifacts(error),
+                    error => ApplyError::Refused(error.to_string()).into(),
+                })?)
             }
         };
         let apply = &mut self.apply;
@@ -510,6 +518,18 @@ impl<S: Store> Applier<S> {
     /// The database.
     pub fn store(&mut self) -> &mut S {
         &mut self.store
+    }
+}
+
+/// Why an event was not applied, and whether that is its own fault.
+enum NotApplied {
+    Apply(ApplyError),
+    Artifacts(ArtifactError),
+}
+
+impl From<ApplyError> for NotApplied {
+    fn from(error: ApplyError) -> Self {
+        Self::Apply(error)
     }
 }
 

@@ -1,10 +1,10 @@
 //! The bytes that events point to.
 
-use std::fs::File;
-use std::io::{self, Read};
-use std::path::{Component, Path, PathBuf};
+#[cfg(feature = "object-store")]
+mod store;
 
-use sha2::{Digest as _, Sha256};
+#[cfg(feature = "object-store")]
+pub use store::{ArtifactStore, PublishError, Published, StoreOpenError, StoreOptions};
 
 /// Where artifacts are kept.
 pub trait Artifacts: Send {
@@ -25,7 +25,8 @@ pub struct Artifact {
     pub bytes: Vec<u8>,
 }
 
-/// Why there is no artifact.
+/// Why there is no artifact. All but [`Unreachable`](Self::Unreachable) is the event's own: it can't be
+/// applied until its artifact is as it says, or there is a store.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ArtifactError {
@@ -36,7 +37,7 @@ pub enum ArtifactError {
         reference: String,
     },
     /// The key leads out of the store, or is none.
-    #[error("`{reference}` is no key of an artifact")]
+    #[error("`{}` is no key of an artifact", reference.escape_debug())]
     Key {
         /// The key.
         reference: String,
@@ -65,85 +66,16 @@ pub enum ArtifactError {
         /// The most.
         limit: u64,
     },
-    /// It can't be read.
-    #[error("the artifact `{reference}`: {source}")]
-    Io {
+    /// The store can't be reached, or refuses to say what it has. That is no fault of the event, and
+    /// says nothing of its artifact: ask again later.
+    #[error("the artifact `{reference}` can't be had from its store: {reason}")]
+    Unreachable {
         /// The key.
         reference: String,
-        /// What the system says.
-        source: io::Error,
+        /// What the store or the system says, without any credential.
+        reason: String,
     },
 }
 
 /// Largest artifact, where nobody says otherwise: 64 MiB.
 pub const LARGEST: u64 = 64 << 20;
-
-/// Artifacts in a directory: the key is the path below it.
-#[derive(Debug, Clone)]
-pub struct Directory {
-    root: PathBuf,
-    limit: u64,
-}
-
-impl Directory {
-    /// In this directory.
-    pub fn new(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into(), limit: LARGEST }
-    }
-
-    /// None larger than so many bytes.
-    #[must_use]
-    pub fn limit(self, limit: u64) -> Self {
-        Self { limit, ..self }
-    }
-}
-
-impl Artifacts for Directory {
-    fn fetch(&mut self, reference: &str, checksum: &str) -> Result<Artifact, ArtifactError> {
-        let named = || reference.to_owned();
-        let key = Path::new(reference);
-        let plain = |part: Component<'_>| matches!(part, Component::Normal(_));
-        if reference.is_empty() || !key.components().all(plain) {
-            return Err(ArtifactError::Key { reference: named() });
-        }
-        let file = File::open(self.root.join(key)).map_err(|source| match source.kind() {
-            io::ErrorKind::NotFound => ArtifactError::Missing { reference: named() },
-            _ => ArtifactError::Io { reference: named(), source },
-        })?;
-        checked(reference, checksum, self.limit, file)
-    }
-}
-
-/// Reads an artifact and its digest at once.
-pub(crate) fn checked(
-    reference: &str,
-    checksum: &str,
-    limit: u64,
-    mut from: impl Read,
-) -> Result<Artifact, ArtifactError> {
-    let named = || reference.to_owned();
-    let (mut bytes, mut digest) = (Vec::new(), Sha256::new());
-    let mut piece = vec![0; 64 << 10];
-    loop {
-        let read = match from.read(&mut piece) {
-            Ok(0) => break,
-            Ok(read) => piece.get(..read).unwrap_or_default(),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(source) => return Err(ArtifactError::Io { reference: named(), source }),
-        };
-        if bytes.len() as u64 + read.len() as u64 > limit {
-            return Err(ArtifactError::TooLarge { reference: named(), limit });
-        }
-        digest.update(read);
-        bytes.extend_from_slice(read);
-    }
-    let mut found = String::from("sha256:");
-    for byte in digest.finalize() {
-        found.push_str(&format!("{byte:02x}"));
-    }
-    if found != checksum {
-        let expected = checksum.to_owned();
-        return Err(ArtifactError::Mismatch { reference: named(), expected, found });
-    }
-    Ok(Artifact { reference: named(), bytes })
-}

@@ -1,6 +1,6 @@
 //! From a feed to SQLite, where the feed, the artifacts and the process do what they like.
 
-#![cfg(feature = "sqlite")]
+#![cfg(all(feature = "object-store", feature = "sqlite"))]
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test ends where it fails")]
 
 use std::path::PathBuf;
@@ -20,7 +20,7 @@ use wasink_feed::applier::{
     Applied, Applier, ApplierOptions, Apply, ApplyError, FeedStatus, Halt, Place, SkipError,
     Store as _,
 };
-use wasink_feed::artifacts::{Artifact, Directory};
+use wasink_feed::artifacts::{Artifact, ArtifactError, ArtifactStore, StoreOptions};
 use wasink_record::{Clock, ControlEvent, ControlType, InvalidRecord, SystemClock, Timestamp};
 
 /// A feed, as several nodes see it.
@@ -151,11 +151,19 @@ impl Kit {
             Box::new(Source(self.feed.clone())),
             SqliteStore::open(&self.path(), "fleet").unwrap(),
             Box::new(Writes(self.reloads.clone())),
-            Some(Box::new(Directory::new(self.directory.path().join("artifacts")).limit(1_000))),
+            Some(Box::new(self.artifacts())),
             options,
             clock,
             self.lines.clone(),
         )
+    }
+
+    fn artifacts(&self) -> ArtifactStore {
+        let directory = self.directory.path().join("artifacts");
+        std::fs::create_dir_all(&directory).unwrap();
+        let mut options = StoreOptions::new(format!("file://{}", directory.display()));
+        options.limit = 1_000;
+        ArtifactStore::open(&options).unwrap()
     }
 
     fn put(&self, events: Vec<ControlEvent>) {
@@ -402,6 +410,47 @@ fn an_artifact_is_what_its_event_says_or_nothing_is_applied() {
         kit.feed.lock().unwrap().events.pop();
     }
     assert_eq!(kit.changes(), ["good"]);
+}
+
+#[test]
+fn a_store_that_can_t_be_reached_halts_without_blaming_the_event_and_nothing_is_skipped() {
+    let kit = Kit::new();
+    let published = kit.artifacts().put("stacks", b"the files".as_slice()).unwrap();
+    let activated = |id: &str, version: u64, sha256| {
+        let event = ControlEvent::stack_activated(id, "acme", "shop", 7);
+        let event = event.artifact(&published.reference, sha256);
+        event.control_version(version).build().unwrap()
+    };
+    kit.put(vec![event("a", 1), activated("b", 2, [0; 32]), event("c", 3)]);
+    let mut applier = kit.applier();
+    // Somebody means to skip an event whose artifact is another.
+    assert!(matches!(applier.pass(), Err(Halt::Event { version: 2, .. })));
+    let mut operator = SqliteStore::open(&kit.path(), "fleet").unwrap();
+    operator.skip(2, "ticket 9").unwrap();
+    // Just then the store can't be reached.
+    let [here, gone] = ["artifacts", "gone"].map(|name| kit.directory.path().join(name));
+    std::fs::rename(&here, &gone).unwrap();
+    let halt = applier.pass().unwrap_err();
+    assert!(matches!(halt, Halt::Artifacts(ArtifactError::Unreachable { .. })), "{halt}");
+    assert!(halt.to_string().starts_with("the store of artifacts: the artifact `stacks/sha256/"));
+    assert_eq!((kit.changes(), operator.cursor().unwrap()), (vec!["a".to_owned()], 1));
+
+    // An event that nothing is wrong with is not written down, and waits.
+    let fresh = Kit::new();
+    fresh.put(vec![event("a", 1), activated("d", 2, published.sha256), event("e", 3)]);
+    let mut applier = fresh.applier();
+    let empty = fresh.directory.path().join("artifacts");
+    std::fs::remove_dir(&empty).unwrap();
+    for _ in 0..2 {
+        assert!(matches!(applier.pass(), Err(Halt::Artifacts(_))));
+    }
+    let mut operator = SqliteStore::open(&fresh.path(), "fleet").unwrap();
+    assert_eq!(operator.status().unwrap(), FeedStatus { cursor: 1, ..FeedStatus::default() });
+    assert!(matches!(operator.skip(2, "x"), Err(SkipError::NotHalted { cursor: 1 })));
+    assert_eq!(fresh.acks(), [["a"]]);
+    std::fs::rename(&gone, &empty).unwrap();
+    assert_eq!(applier.pass().unwrap(), applied(2, 0));
+    assert_eq!(fresh.changes(), ["a", "d", "e"]);
 }
 
 #[test]

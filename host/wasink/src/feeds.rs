@@ -10,13 +10,13 @@ use wasink_chassis::config::{
 };
 use wasink_chassis::hooks::NoHooks;
 use wasink_chassis::logger::{Level, Line, Logger};
-use wasink_chassis::{Ends, OpenError, SinkProblem};
+use wasink_chassis::{Ends, OpenError, Secret, SinkProblem};
 use wasink_feed::applier::rows::Rows;
 use wasink_feed::applier::sqlite::SqliteStore;
 use wasink_feed::applier::{
     Applier, ApplierOptions, Follower, FollowerState, Store as _, StoreError,
 };
-use wasink_feed::artifacts::{Artifacts, Directory};
+use wasink_feed::artifacts::{ArtifactStore, Artifacts, StoreOptions};
 use wasink_feed::outbox::sqlite::SqliteOutbox;
 use wasink_feed::outbox::{self, Outbox, OutboxError};
 use wasink_feed::pump::{Publisher, Pump, PumpOptions, PumpState};
@@ -325,11 +325,20 @@ fn start_follower(
     Follower::start_with(open, period, logger)
 }
 
-/// The store of a feed's artifacts.
+/// The store of a feed's artifacts. Nothing is asked of a server yet.
 fn artifacts(of: &FeedConfig) -> Result<Option<Box<dyn Artifacts>>, SinkProblem> {
-    let Some(store) = &of.artifacts else { return Ok(None) };
-    let path = store.url.strip_prefix("file://").unwrap_or(&store.url);
-    Ok(Some(Box::new(Directory::new(path).limit(store.size))))
+    let Some(config) = &of.artifacts else { return Ok(None) };
+    let mut options = StoreOptions::new(&config.url);
+    options.limit = config.size;
+    options.timeout = config.timeout;
+    options.settings = config.settings.iter().cloned().collect();
+    let secrets = config.secrets.iter();
+    let secrets = secrets.map(|(name, secret)| (name.clone(), Secret::new(secret.clone())));
+    options.secrets = secrets.collect();
+    let place = format!("{} `{}`", of.instance.role.as_str(), of.instance.name);
+    let store = ArtifactStore::open(&options)
+        .map_err(|error| SinkProblem::Refused { place, reason: error.to_string() })?;
+    Ok(Some(Box::new(store)))
 }
 
 /// Says with each line which outbox or feed it is about.

@@ -48,6 +48,13 @@ pub struct SecretConfig {
     pub refresh: Duration,
 }
 
+impl SecretConfig {
+    /// A secret of this name that is kept there, and read again whenever it is asked for.
+    pub fn new(name: impl Into<String>, source: SecretSource) -> Self {
+        Self { name: name.into(), source, refresh: Duration::ZERO }
+    }
+}
+
 /// Where a secret is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SecretSource {
