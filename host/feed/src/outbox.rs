@@ -20,10 +20,16 @@ pub const LONGEST_WAIT: Duration = Duration::from_hours(24);
 pub const LONGEST_ERROR: usize = 200;
 
 /// Where a pump finds events, and writes down what became of them.
+///
+/// Rows that are [due](Self::due) are taken: where several pumps share an outbox, nobody else is given
+/// them until it is [settled](Self::settle). After an error of one of these, of
+/// [`published`](Self::published) or of [`failed`](Self::failed), no row is taken any more, and nothing
+/// has to be left of what was written down since.
 pub trait Outbox: Send {
     /// Rows to publish now, in their order, `max` at the most. Where order is [held](Order::Held), none
     /// that comes after one that is not to be tried yet. A row that would wait for longer than
-    /// [`LONGEST_WAIT`] waits for no moment that was meant: the clock was set back.
+    /// [`LONGEST_WAIT`] waits for no moment that was meant: the clock was set back. Where there are none,
+    /// nothing has to be settled.
     ///
     /// # Errors
     ///
@@ -43,6 +49,16 @@ pub trait Outbox: Send {
     ///
     /// What the database says.
     fn failed(&mut self, failed: &Failed, now: Timestamp) -> Result<(), OutboxError>;
+
+    /// Ends what [`due`](Self::due) began: keeps what was written down since, and lets go of the other
+    /// rows. To be called after the rows were dealt with, and before anything else is waited for.
+    ///
+    /// # Errors
+    ///
+    /// What the database says; rows come again then.
+    fn settle(&mut self) -> Result<(), OutboxError> {
+        Ok(())
+    }
 
     /// Removes rows that were published so long ago, at most 10,000 of them. Returns how many.
     ///
@@ -211,6 +227,12 @@ pub(crate) fn text_of(time: Timestamp) -> String {
     let millis = time.unix_nanos().div_euclid(1_000_000);
     let whole = Timestamp::from_unix_nanos(millis.div_euclid(1_000) * 1_000_000_000).to_string();
     format!("{}.{:03}Z", whole.trim_end_matches('Z'), millis.rem_euclid(1_000))
+}
+
+/// A row that waits for a moment after this one waits for none that was meant.
+pub(crate) fn latest(now: Timestamp) -> Timestamp {
+    let longest = i64::try_from(LONGEST_WAIT.as_nanos()).unwrap_or(i64::MAX);
+    Timestamp::from_unix_nanos(now.unix_nanos().saturating_add(longest))
 }
 
 /// An error as a row keeps it: cut between characters.

@@ -7,8 +7,8 @@ use rusqlite::{Connection, OptionalExtension as _, Row as SqlRow, Transaction, p
 use wasink_record::{ControlEvent, Timestamp};
 
 use super::{
-    AppendError, Dead, Failed, LONGEST_WAIT, Order, Outbox, OutboxError, OutboxState, Row, Waiting,
-    cut, text_of,
+    AppendError, Dead, Failed, Order, Outbox, OutboxError, OutboxState, Row, Waiting, cut, latest,
+    text_of,
 };
 
 /// Rows that are inserted by one statement.
@@ -189,11 +189,7 @@ fn pending(row: &SqlRow<'_>) -> rusqlite::Result<(Row, Option<String>)> {
 
 impl Outbox for SqliteOutbox {
     fn due(&mut self, max: usize, order: Order, now: Timestamp) -> Result<Vec<Row>, OutboxError> {
-        let latest = Timestamp::from_unix_nanos(
-            now.unix_nanos()
-                .saturating_add(i64::try_from(LONGEST_WAIT.as_nanos()).unwrap_or(i64::MAX)),
-        );
-        let (now, latest) = (text_of(now), text_of(latest));
+        let (now, latest) = (text_of(now), text_of(latest(now)));
         let due = match order {
             Order::Held => "",
             Order::Relaxed => {
