@@ -3,6 +3,8 @@
 //! The table is `control_events_outbox`. A row is pending until it has a control version, or is a dead
 //! letter.
 
+#[cfg(feature = "postgres")]
+pub mod postgres;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 
