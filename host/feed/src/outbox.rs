@@ -3,6 +3,8 @@
 //! The table is `control_events_outbox`. A row is pending until it has a control version, or is a dead
 //! letter.
 
+#[cfg(feature = "postgres")]
+pub mod postgres;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 
@@ -20,10 +22,16 @@ pub const LONGEST_WAIT: Duration = Duration::from_hours(24);
 pub const LONGEST_ERROR: usize = 200;
 
 /// Where a pump finds events, and writes down what became of them.
+///
+/// Rows that are [due](Self::due) are taken: where several pumps share an outbox, nobody else is given
+/// them until it is [settled](Self::settle). After an error of one of these, of
+/// [`published`](Self::published) or of [`failed`](Self::failed), no row is taken any more, and nothing
+/// has to be left of what was written down since.
 pub trait Outbox: Send {
     /// Rows to publish now, in their order, `max` at the most. Where order is [held](Order::Held), none
     /// that comes after one that is not to be tried yet. A row that would wait for longer than
-    /// [`LONGEST_WAIT`] waits for no moment that was meant: the clock was set back.
+    /// [`LONGEST_WAIT`] waits for no moment that was meant: the clock was set back. Where there are none,
+    /// nothing has to be settled.
     ///
     /// # Errors
     ///
@@ -43,6 +51,16 @@ pub trait Outbox: Send {
     ///
     /// What the database says.
     fn failed(&mut self, failed: &Failed, now: Timestamp) -> Result<(), OutboxError>;
+
+    /// Ends what [`due`](Self::due) began: keeps what was written down since, and lets go of the other
+    /// rows. To be called after the rows were dealt with, and before anything else is waited for.
+    ///
+    /// # Errors
+    ///
+    /// What the database says; rows come again then.
+    fn settle(&mut self) -> Result<(), OutboxError> {
+        Ok(())
+    }
 
     /// Removes rows that were published so long ago, at most 10,000 of them. Returns how many.
     ///
@@ -203,6 +221,21 @@ pub enum AppendError {
     Database(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
+/// Looks at an event before it goes into an outbox: what would never be taken out of a feed must not
+/// get into it.
+pub(crate) fn check(event: &ControlEvent, row: Option<usize>) -> Result<(), AppendError> {
+    if event.event_id().is_empty() {
+        return Err(AppendError::Empty { row, field: "event_id" });
+    }
+    event.validate_texts().map_err(|source| AppendError::Invalid { row, source })
+}
+
+/// A control version as databases have it.
+pub(crate) fn signed(version: u64) -> Result<i64, OutboxError> {
+    i64::try_from(version)
+        .map_err(|_| OutboxError(format!("{version} is no control version").into()))
+}
+
 fn place(row: &Option<usize>) -> String {
     row.map_or(String::new(), |row| format!("event {row}: "))
 }
@@ -212,6 +245,12 @@ pub(crate) fn text_of(time: Timestamp) -> String {
     let millis = time.unix_nanos().div_euclid(1_000_000);
     let whole = Timestamp::from_unix_nanos(millis.div_euclid(1_000) * 1_000_000_000).to_string();
     format!("{}.{:03}Z", whole.trim_end_matches('Z'), millis.rem_euclid(1_000))
+}
+
+/// A row that waits for a moment after this one waits for none that was meant.
+pub(crate) fn latest(now: Timestamp) -> Timestamp {
+    let longest = i64::try_from(LONGEST_WAIT.as_nanos()).unwrap_or(i64::MAX);
+    Timestamp::from_unix_nanos(now.unix_nanos().saturating_add(longest))
 }
 
 /// An error as a row keeps it: cut between characters.

@@ -167,6 +167,7 @@ impl Publisher {
             }
             self.alone = self.alone.saturating_sub(1);
             let (one, next) = self.publish(&rows)?;
+            self.outbox.settle()?;
             all.published += one.published;
             all.failed += one.failed;
             vain = if next == Next::Perhaps && one.published == 0 { vain + 1 } else { 0 };

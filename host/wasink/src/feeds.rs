@@ -17,6 +17,7 @@ use wasink_feed::applier::{
     Applier, ApplierOptions, Follower, FollowerState, Store as _, StoreError,
 };
 use wasink_feed::artifacts::{ArtifactStore, Artifacts, StoreOptions};
+use wasink_feed::outbox::postgres::PostgresOutbox;
 use wasink_feed::outbox::sqlite::SqliteOutbox;
 use wasink_feed::outbox::{self, Outbox, OutboxError};
 use wasink_feed::pump::{Publisher, Pump, PumpOptions, PumpState};
@@ -266,6 +267,14 @@ fn connect(of: &OutboxConfig) -> Result<Box<dyn Outbox>, OutboxError> {
             // A new file is readable by nobody else, as all that wasink makes.
             make_private(path).map_err(|error| OutboxError(error.into()))?;
             Ok(Box::new(SqliteOutbox::open(path)?))
+        }
+        DatabaseConfig::Postgres { url, password: None } => {
+            Ok(Box::new(PostgresOutbox::connect(url)?))
+        }
+        DatabaseConfig::Postgres { url, password: Some(password) } => {
+            let password = Secret::new(password.clone()).get();
+            let password = password.map_err(|error| OutboxError(error.into()))?;
+            Ok(Box::new(PostgresOutbox::connect_with(url, password.expose())?))
         }
         _ => Err(OutboxError("this kind of database is not known here".into())),
     }

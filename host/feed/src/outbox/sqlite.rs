@@ -7,8 +7,8 @@ use rusqlite::{Connection, OptionalExtension as _, Row as SqlRow, Transaction, p
 use wasink_record::{ControlEvent, Timestamp};
 
 use super::{
-    AppendError, Dead, Failed, LONGEST_WAIT, Order, Outbox, OutboxError, OutboxState, Row, Waiting,
-    cut, text_of,
+    AppendError, Dead, Failed, Order, Outbox, OutboxError, OutboxState, Row, Waiting, check, cut,
+    latest, signed, text_of,
 };
 
 /// Rows that are inserted by one statement.
@@ -147,10 +147,7 @@ fn insert(
         .map_err(database)?;
     for (index, event) in events.iter().enumerate() {
         let row = first.map(|first| first + index);
-        if event.event_id().is_empty() {
-            return Err(AppendError::Empty { row, field: "event_id" });
-        }
-        event.validate_texts().map_err(|source| AppendError::Invalid { row, source })?;
+        check(event, row)?;
         // A feed gives it its place: what the producer has there is of another feed.
         let event = event.clone().with_control_version(0);
         let payload =
@@ -190,11 +187,7 @@ fn pending(row: &SqlRow<'_>) -> rusqlite::Result<(Row, Option<String>)> {
 
 impl Outbox for SqliteOutbox {
     fn due(&mut self, max: usize, order: Order, now: Timestamp) -> Result<Vec<Row>, OutboxError> {
-        let latest = Timestamp::from_unix_nanos(
-            now.unix_nanos()
-                .saturating_add(i64::try_from(LONGEST_WAIT.as_nanos()).unwrap_or(i64::MAX)),
-        );
-        let (now, latest) = (text_of(now), text_of(latest));
+        let (now, latest) = (text_of(now), text_of(latest(now)));
         let due = match order {
             Order::Held => "",
             Order::Relaxed => {
@@ -236,8 +229,7 @@ impl Outbox for SqliteOutbox {
                 )
                 .map_err(error)?;
             for (row, version) in rows {
-                let version = i64::try_from(*version)
-                    .map_err(|_| OutboxError(format!("{version} is no control version").into()))?;
+                let version = signed(*version)?;
                 statement.execute(params![row, version, now]).map_err(error)?;
             }
         }
