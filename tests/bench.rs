@@ -6,12 +6,17 @@
 
 #[path = "bench/door.rs"]
 mod door;
+#[path = "bench/feed.rs"]
+mod feed;
 #[path = "bench/journal.rs"]
 mod journal;
 #[path = "bench/measure.rs"]
 mod measure;
 #[path = "bench/memory.rs"]
 mod memory;
+#[expect(dead_code, reason = "other tests ask it for more")]
+#[path = "support/nats.rs"]
+mod nats;
 #[path = "bench/records.rs"]
 mod records;
 #[path = "bench/sinks.rs"]
@@ -32,7 +37,7 @@ use table::Table;
 type Part = fn(&mut Table) -> Result<()>;
 
 /// The parts, by the names that select them.
-const PARTS: [(&str, Part); 12] = [
+const PARTS: [(&str, Part); 14] = [
     ("file", sinks::file),
     ("columns", sinks::columns),
     ("call", sinks::call),
@@ -45,6 +50,8 @@ const PARTS: [(&str, Part); 12] = [
     ("backlog", journal::backlog),
     ("start", start::start),
     ("memory", memory::memory),
+    ("feed", feed::feed),
+    ("poll", feed::poll),
 ];
 
 fn main() -> Result<()> {

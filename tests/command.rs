@@ -4,7 +4,7 @@
 
 #[path = "support/named.rs"]
 mod named;
-#[allow(dead_code, reason = "other tests ask it for more")]
+#[expect(dead_code, reason = "other tests ask it for more")]
 #[path = "support/nats.rs"]
 mod nats;
 

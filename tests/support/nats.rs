@@ -167,6 +167,8 @@ impl Raw {
     fn connect(port: u16, token: &str) -> Self {
         let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        // Small writes one after another would wait for each other's acknowledgements.
+        stream.set_nodelay(true).unwrap();
         let mut raw = Self(BufReader::new(stream));
         assert!(raw.line().starts_with("INFO "));
         raw.say(&format!(

@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, Transaction};
 use sha2::{Digest as _, Sha256};
@@ -17,8 +17,8 @@ use wasink_chassis::plugin::{
 };
 use wasink_feed::applier::sqlite::SqliteStore;
 use wasink_feed::applier::{
-    Applied, Applier, ApplierOptions, Apply, ApplyError, FeedStatus, Halt, Place, SkipError,
-    Store as _,
+    Applied, Applier, ApplierOptions, Apply, ApplyError, FeedStatus, Follower, FollowerState, Halt,
+    Place, SkipError, Store as _,
 };
 use wasink_feed::artifacts::{Artifact, ArtifactError, ArtifactStore, StoreOptions};
 use wasink_record::{Clock, ControlEvent, ControlType, InvalidRecord, SystemClock, Timestamp};
@@ -596,4 +596,59 @@ fn without_a_store_of_artifacts_an_event_that_needs_one_says_so() {
     );
     let halt = applier.pass().unwrap_err().to_string();
     assert!(halt.ends_with("and no store of artifacts is configured"), "{halt}");
+}
+
+/// Waits until a follower is so.
+#[track_caller]
+fn until(follower: &Follower, is_so: impl Fn(&FollowerState) -> bool) -> FollowerState {
+    let patience = Instant::now() + Duration::from_secs(60);
+    loop {
+        let state = follower.state();
+        if is_so(&state) {
+            return state;
+        }
+        assert!(Instant::now() < patience, "{state:?}");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_follower_applies_what_comes_and_tells_what_is_in_the_way() {
+    let kit = Arc::new(Kit::new());
+    kit.put(vec![event("a", 1)]);
+    let opening = kit.clone();
+    let mut refusals = 2;
+    let open = move || match refusals {
+        0 => Ok(opening.applier()),
+        _ => {
+            refusals -= 1;
+            Err("the server is not there yet".to_owned())
+        }
+    };
+    let period = Duration::from_millis(10);
+    let follower = Follower::start_with(open, period, kit.lines.clone()).unwrap();
+    let state = until(&follower, |state| state.applied == 1);
+    assert_eq!((state.feed.cursor, state.problem), (1, None));
+    let told = |word: &str| {
+        let lines = kit.lines.0.lock().unwrap();
+        lines.iter().filter(|line| line.contains(word)).count()
+    };
+    assert_eq!((told("not there yet"), told("applying again")), (1, 1), "each is told once");
+
+    kit.put(vec![of("refused", "b", 2), event("c", 3)]);
+    let halted = until(&follower, |state| state.feed.halted.is_some());
+    assert_eq!(halted.problem.as_deref(), Some("event `b` at 2: I can't"));
+    SqliteStore::open(&kit.path(), "fleet").unwrap().skip(2, "ticket 9").unwrap();
+    let state = until(&follower, |state| state.applied == 2 && state.problem.is_none());
+    assert_eq!((state.skipped, state.feed.cursor, state.feed.halted), (1, 3, None));
+    assert_eq!(told("the feed is halted"), 1);
+
+    follower.stop(Duration::from_secs(60));
+    kit.put(vec![event("d", 4)]);
+    follower.wake();
+    assert_eq!(kit.changes(), ["a", "c"]);
+    // Another start goes on there.
+    let again = Follower::start(kit.applier(), period, kit.lines.clone()).unwrap();
+    until(&again, |state| state.applied == 1);
+    assert_eq!(kit.changes(), ["a", "c", "d"]);
 }

@@ -198,7 +198,9 @@ fn the_sample_file_has_the_defaults_and_one_more_of_each_list() {
     assert_eq!(outbox.keep, Duration::from_hours(7 * 24));
     let feed = sample.feeds.pop().unwrap();
     assert_eq!(feed.tables, ["keys", "tenants"]);
-    assert_eq!(feed.artifacts.unwrap().secrets, [("secret_access_key".to_owned(), secret)]);
+    let secrets =
+        ["access_key_id", "secret_access_key"].map(|name| (name.to_owned(), secret.clone()));
+    assert_eq!(feed.artifacts.unwrap().secrets, secrets);
     assert_eq!((feed.wait, feed.keep), (Duration::from_secs(10), Duration::from_hours(30 * 24)));
     let mut default = Config::default();
     default.sinks.truncate(2);
