@@ -14,7 +14,12 @@ mod journal;
 mod measure;
 #[path = "bench/memory.rs"]
 mod memory;
-#[expect(dead_code, reason = "other tests ask it for more")]
+#[expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    dead_code,
+    reason = "made for tests, which end where it fails and ask it for more"
+)]
 #[path = "support/nats.rs"]
 mod nats;
 #[path = "bench/records.rs"]

@@ -62,7 +62,7 @@ impl Apply<SqliteStore> for Tells {
 
     fn applied(&mut self, _: usize) {
         // Where nobody counts, nothing is lost.
-        drop(self.0.try_send(Instant::now()));
+        let _counted = self.0.try_send(Instant::now()).is_ok();
     }
 }
 

@@ -186,6 +186,36 @@ fn an_event_that_is_refused_is_a_dead_letter_to_look_at_and_to_bring_back() {
 }
 
 #[test]
+fn a_database_that_is_not_there_is_made_for_this_user_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let operator = operator();
+    let config = operator.read("wasink.toml").replace("'node.db'", "'nodes/of/mine.db'");
+    operator.write("wasink.toml", config.replace("tables = ['keys']", ""));
+    produce(&operator, "first", Some(&key("a")));
+    let _serving = serve(&operator);
+    operator.await_json("feed status --json", |status| status["feeds"][0]["cursor"] == 1);
+    let path = operator.path("nodes/of/mine.db");
+    assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    let node = Connection::open(&path).unwrap();
+    let mode: String = node.query_row("PRAGMA journal_mode", (), |row| row.get(0)).unwrap();
+    assert_eq!(mode, "wal");
+    let inbox = "SELECT artifact FROM control_events_inbox WHERE event_id = 'first'";
+    let artifact: Vec<u8> = node.query_row(inbox, (), |row| row.get(0)).unwrap();
+    assert_eq!(artifact, key("a").as_bytes());
+}
+
+#[test]
+fn an_outbox_or_a_feed_that_has_changed_is_taken_at_the_next_start() {
+    let operator = operator();
+    let _serving = serve(&operator);
+    let config = operator.read("wasink.toml").replace("period = '1s'", "period = '2s'");
+    operator.write("wasink.toml", config);
+    let ended = operator.says("reload").expect(1);
+    let told = "these are only read at the start: `outbox`, `feed`; nothing was changed";
+    assert!(ended.stderr.contains(told), "{ended:?}");
+}
+
+#[test]
 fn who_names_what_there_is_not_is_told_what_there_is() {
     let operator = operator();
     for (command, told) in [

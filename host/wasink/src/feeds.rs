@@ -264,7 +264,6 @@ pub fn open_outbox(of: &OutboxConfig) -> Result<Option<Box<dyn Outbox>>, OutboxE
 fn connect(of: &OutboxConfig) -> Result<Box<dyn Outbox>, OutboxError> {
     match &of.database {
         DatabaseConfig::Sqlite(path) => {
-            // A new file is readable by nobody else, as all that wasink makes.
             make_private(path).map_err(|error| OutboxError(error.into()))?;
             Ok(Box::new(SqliteOutbox::open(path)?))
         }
@@ -280,11 +279,20 @@ fn connect(of: &OutboxConfig) -> Result<Box<dyn Outbox>, OutboxError> {
     }
 }
 
-/// Makes the directory that a file is to be in.
+/// Makes a file where there is none, and the directory that it is to be in: readable by nobody else,
+/// as all that wasink makes. SQLite takes an empty file for a new database, and gives those beside it
+/// the same mode.
 fn make_private(path: &Path) -> std::io::Result<()> {
-    match path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        Some(parent) => wasink_chassis::open_private(parent).map(drop),
-        None => Ok(()),
+    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        wasink_chassis::open_private(parent)?;
+    }
+    let mut new = std::fs::File::options();
+    new.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut new, 0o600);
+    match new.open(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
     }
 }
 

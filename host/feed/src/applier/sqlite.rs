@@ -45,13 +45,13 @@ pub struct SqliteStore {
 
 impl SqliteStore {
     /// Opens the database for the feed of this name, and makes the tables where they are not there yet.
-    /// A database that is not there is made, with a write-ahead log.
+    /// A database that is not there, or an empty file, becomes one with a write-ahead log.
     ///
     /// # Errors
     ///
     /// What the database says.
     pub fn open(path: &Path, feed: impl Into<String>) -> Result<Self, StoreError> {
-        let is_new = !path.exists();
+        let is_new = path.metadata().map_or(true, |file| file.len() == 0);
         let connection = Connection::open(path).map_err(error)?;
         if is_new {
             connection.pragma_update(None, "journal_mode", "WAL").map_err(error)?;

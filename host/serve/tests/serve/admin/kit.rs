@@ -87,7 +87,14 @@ pub(super) fn plugin(name: &str) -> Value {
 impl Operator for Fake {
     fn status(&self) -> Value {
         let sink = json!({ "name": "billing", "plugin": "file", "state": "working" });
-        let status = json!({ "streams": [{ "stream": "usage" }], "sinks": [sink] });
+        let outbox = json!({
+            "name": "admin", "plugin": "file", "published": 1, "pending": 0, "dead": 0,
+        });
+        let feed = json!({ "name": "control", "plugin": "file", "cursor": 1, "applied": 1 });
+        let status = json!({
+            "streams": [{ "stream": "usage" }], "sinks": [sink],
+            "outboxes": [outbox], "feeds": [feed],
+        });
         self.does("status".to_owned(), status).unwrap()
     }
 
