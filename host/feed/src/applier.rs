@@ -331,10 +331,16 @@ impl<S: Store> Applier<S> {
     ///
     /// What halts it; what came before is applied.
     pub fn pass(&mut self) -> Result<Applied, Halt> {
+        self.pass_until(None)
+    }
+
+    /// A pass that may end when it is time, although there may be more.
+    fn pass_until(&mut self, until: Option<Instant>) -> Result<Applied, Halt> {
         let mut all = Applied::default();
         let mut wait = self.options.wait;
         let passed = loop {
             match self.step(wait, &mut all) {
+                Ok(true) if until.is_some_and(|until| Instant::now() >= until) => break Ok(()),
                 Ok(true) => wait = Duration::ZERO,
                 Ok(false) => break Ok(()),
                 Err(halt) => break Err(halt),

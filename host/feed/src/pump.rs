@@ -15,7 +15,7 @@ use wasink_record::{Clock, ControlEvent, Timestamp};
 
 use crate::Backoff;
 use crate::outbox::{Failed, LONGEST_WAIT, Order, Outbox, OutboxError, OutboxState, Row};
-use crate::worker::{Passes, Told, Worker};
+use crate::worker::{LONGEST_PASS, Passes, Told, Worker};
 
 /// How a pump goes about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -158,7 +158,12 @@ impl Publisher {
     ///
     /// What the database says. What was published before that is published.
     pub fn pass(&mut self) -> Result<Pass, OutboxError> {
-        let (mut all, mut vain) = (Pass::default(), 0);
+        self.pass_until(None).map(|(pass, _)| pass)
+    }
+
+    /// A pass that may end when it is time, and whether it has: there may be more then.
+    fn pass_until(&mut self, until: Option<Instant>) -> Result<(Pass, bool), OutboxError> {
+        let (mut all, mut vain, mut more) = (Pass::default(), 0, false);
         while !self.stop.load(Ordering::Relaxed) {
             let most = if self.alone > 0 { 1 } else { self.options.batch.max(1) };
             let rows = self.outbox.due(most, self.options.order, self.clock.now())?;
@@ -174,13 +179,17 @@ impl Publisher {
             if next == Next::No || vain == MOST_IN_VAIN {
                 break;
             }
+            if until.is_some_and(|until| Instant::now() >= until) {
+                more = true;
+                break;
+            }
         }
         if self.pruned.is_none_or(|at| at.elapsed() >= PRUNED_EVERY) {
             let now = self.clock.now();
             while self.outbox.prune(self.options.keep, now)? == PRUNED_AT_ONCE {}
             self.pruned = Some(Instant::now());
         }
-        Ok(all)
+        Ok((all, more))
     }
 
     /// Hands over these rows, and writes down what became of them; whether others may fare better.
@@ -419,7 +428,8 @@ impl Passes for Pumping {
     type State = PumpState;
 
     fn pass(&mut self, told: &Told<PumpState>) -> Duration {
-        let passed = self.publisher.pass();
+        let passed = self.publisher.pass_until(Some(Instant::now() + LONGEST_PASS));
+        let more = passed.as_ref().is_ok_and(|(_, more)| *more);
         let state = self.publisher.state();
         let problem = match (&passed, &state) {
             (Err(error), _) | (_, Err(error)) => Some(error.to_string()),
@@ -429,7 +439,7 @@ impl Passes for Pumping {
             }),
         };
         let more_dead = told.tell(|known| {
-            if let Ok(pass) = passed {
+            if let Ok((pass, _)) = passed {
                 known.published += pass.published as u64;
                 known.failed += pass.failed as u64;
             }
@@ -445,7 +455,7 @@ impl Passes for Pumping {
             self.logger.log(&Line { level: Level::Error, sink: None, message, fields: &dead });
         }
         tell(told, problem, &*self.logger);
-        self.publisher.options.period
+        if more { Duration::ZERO } else { self.publisher.options.period }
     }
 
     fn interrupter(&self) -> Interrupter {

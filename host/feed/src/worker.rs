@@ -13,6 +13,9 @@ const LOOK: Duration = Duration::from_millis(1);
 /// So long the thread has at least, once its call has been ended.
 const LEAST_GRACE: Duration = Duration::from_secs(1);
 
+/// After so long a pass ends although there is more to do, so that how it goes can be told.
+pub(crate) const LONGEST_PASS: Duration = Duration::from_secs(1);
+
 /// What a thread does again and again.
 pub(crate) trait Passes: 'static {
     /// How it is doing, for others to see.

@@ -8,7 +8,7 @@ use wasink_chassis::plugin::Interrupter;
 
 use super::{Applied, Applier, FeedStatus, Halt, Store};
 use crate::Backoff;
-use crate::worker::{Passes, Told, Worker};
+use crate::worker::{LONGEST_PASS, Passes, Told, Worker};
 
 /// How a follower is doing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -110,7 +110,7 @@ impl<S: Store> Passes for Following<S> {
     fn pass(&mut self, told: &Told<FollowerState>) -> Duration {
         let begun = Instant::now();
         let before = self.applier.total();
-        let passed = self.applier.pass();
+        let passed = self.applier.pass_until(Some(Instant::now() + LONGEST_PASS));
         let (total, status) = (self.applier.total(), self.applier.store().status());
         let problem = match (&passed, &status) {
             (Err(halt), _) => Some(halt.to_string()),
