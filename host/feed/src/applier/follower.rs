@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use wasink_chassis::logger::{Level, Line, Logger};
-use wasink_chassis::plugin::Interrupter;
+use wasink_chassis::plugin::{CallError, Interrupter, PluginError};
 
 use super::{Applied, Applier, FeedStatus, Halt, Store};
 use crate::Backoff;
@@ -111,6 +111,10 @@ impl<S: Store> Passes for Following<S> {
         let begun = Instant::now();
         let before = self.applier.total();
         let passed = self.applier.pass_until(Some(Instant::now() + LONGEST_PASS));
+        if let Err(Halt::Source(CallError::Stopped(PluginError::Interrupted { .. }))) = passed {
+            // It is about to end: that is nothing to tell of.
+            return Duration::ZERO;
+        }
         let (total, status) = (self.applier.total(), self.applier.store().status());
         let problem = match (&passed, &status) {
             (Err(halt), _) => Some(halt.to_string()),
