@@ -152,6 +152,8 @@ fn an_event_that_can_t_be_applied_halts_the_feed_until_it_is_mended_or_skipped()
     assert_eq!(serving.end().exit(), 143);
     let config = operator.read("wasink.toml").replace("'keys'", "'keys', 'secrets'");
     operator.write("wasink.toml", config);
+    let ended = operator.says("feed replay control --from 4").expect(1);
+    assert!(ended.stderr.contains("is at 3, and to begin behind 4 would leave out"), "{ended:?}");
     operator.says("feed replay control --from 0").expect(0);
     let _serving = serve(&operator);
     applied(&operator, 3);

@@ -69,12 +69,13 @@ pub trait Store: Send + 'static {
     /// What the database says, or that the cursor is not where `place` has it.
     fn pass_over(&mut self, place: Place) -> Result<Option<String>, ApplyError>;
 
-    /// Writes down what halts the feed. As long as that is the same event, the time stays the same.
+    /// Writes down what halts the feed, if the cursor is still where `place` has it. As long as that is
+    /// the same event, the time stays the same.
     ///
     /// # Errors
     ///
     /// What the database says.
-    fn halt(&mut self, halted: &Halted) -> Result<(), StoreError>;
+    fn halt(&mut self, halted: &Halted, place: Place) -> Result<(), StoreError>;
 
     /// Where the feed is, and what halts it.
     ///
@@ -445,7 +446,7 @@ impl<S: Store> Applier<S> {
         let since = self.clock.now();
         let (event_id, version) = (event_id.clone(), place.version);
         let halted = Halted { event_id, version, reason, since };
-        self.store.halt(&halted)?;
+        self.store.halt(&halted, place)?;
         let Halted { event_id, version, reason, .. } = halted;
         Err(Halt::Event { event_id, version, reason })
     }

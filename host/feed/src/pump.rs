@@ -243,6 +243,10 @@ impl Publisher {
         let Some((first, _)) = events.first() else { return answer };
         if self.stopped {
             if let Err(error) = self.sink.reopen() {
+                if matches!(error, PluginError::Interrupted { .. }) {
+                    answer.interrupted = true;
+                    return answer;
+                }
                 let reason = error.to_string();
                 answer.refusals =
                     vec![(*first, Refused { reason, after: None, fault: Fault::Feed })];

@@ -633,6 +633,8 @@ fn a_follower_applies_what_comes_and_tells_what_is_in_the_way() {
         let lines = kit.lines.0.lock().unwrap();
         lines.iter().filter(|line| line.contains(word)).count()
     };
+    // The log comes after the state.
+    until(&follower, |_| told("applying again") > 0);
     assert_eq!((told("not there yet"), told("applying again")), (1, 1), "each is told once");
 
     kit.put(vec![of("refused", "b", 2), event("c", 3)]);
@@ -641,6 +643,7 @@ fn a_follower_applies_what_comes_and_tells_what_is_in_the_way() {
     SqliteStore::open(&kit.path(), "fleet").unwrap().skip(2, "ticket 9").unwrap();
     let state = until(&follower, |state| state.applied == 2 && state.problem.is_none());
     assert_eq!((state.skipped, state.feed.cursor, state.feed.halted), (1, 3, None));
+    until(&follower, |_| told("applying again") > 1);
     assert_eq!(told("the feed is halted"), 1);
 
     follower.stop(Duration::from_secs(60));

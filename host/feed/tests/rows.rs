@@ -176,6 +176,18 @@ fn a_name_is_a_name_whatever_is_in_it() {
 }
 
 #[test]
+fn a_row_that_is_put_in_the_place_of_another_takes_nothing_with_it() {
+    let mut node = Node::new(&["keys"]);
+    let uses = "CREATE TABLE uses (key TEXT REFERENCES keys (id) ON DELETE CASCADE)";
+    node.store.connection().execute_batch(uses).unwrap();
+    let change = json!({ "table": "keys", "op": "upsert", "rows": [{ "id": "a", "uses": 1 }] });
+    node.change(&change).unwrap();
+    node.store.connection().execute("INSERT INTO uses VALUES ('a')", ()).unwrap();
+    node.change(&change).unwrap();
+    assert_eq!(node.sees("SELECT key FROM uses"), ["'a'"]);
+}
+
+#[test]
 fn what_is_for_another_database_is_passed_over() {
     let mut node = Node::new(&["keys"]);
     let change = json!({ "db": "auth", "table": "users", "op": "upsert", "rows": [{ "id": "x" }] });

@@ -264,7 +264,12 @@ pub fn open_outbox(of: &OutboxConfig) -> Result<Option<Box<dyn Outbox>>, OutboxE
 fn connect(of: &OutboxConfig) -> Result<Box<dyn Outbox>, OutboxError> {
     match &of.database {
         DatabaseConfig::Sqlite(path) => {
-            make_private(path).map_err(|error| OutboxError(error.into()))?;
+            // Its producer makes it, with rights of its own; and a name that is wrong is not an
+            // outbox with nothing in it.
+            if !path.exists() {
+                let missing = format!("there is no database `{}` yet", path.display());
+                return Err(OutboxError(missing.into()));
+            }
             Ok(Box::new(SqliteOutbox::open(path)?))
         }
         DatabaseConfig::Postgres { url, password: None } => {

@@ -93,6 +93,14 @@ fn skip(config: &Config, name: &str, version: Option<u64>, reason: &str) -> Resu
 fn replay(config: &Config, name: &str, from: u64) -> Result<Exit, Failure> {
     let of = feed(config, name)?;
     let mut store = feeds::open_store(of)?.ok_or_else(|| no_database(&of.database))?;
+    let cursor = store.status()?.cursor;
+    if from > cursor {
+        let error = anyhow!(
+            "feed `{name}` is at {cursor}, and to begin behind {from} would leave out what comes \
+             between; give `--from` {cursor} or less"
+        );
+        return Err(error.into());
+    }
     store.replay(from).with_context(|| format!("feed `{name}`"))?;
     out::print(&format!(
         "`{name}` begins again behind {from}; events that were applied before are known by their \

@@ -121,17 +121,21 @@ impl<S: Store> Passes for Following<S> {
             (Ok(_), Err(error)) => Some(error.to_string()),
             (Ok(_), Ok(_)) => None,
         };
-        told.tell(|state| {
+        let halted = matches!(passed, Err(Halt::Event { .. }));
+        let failed = problem.is_some();
+        // All of it at once: whoever looks must not see a feed that is halted and has no problem.
+        let changed = told.tell(|state| {
             let Applied { applied, known, skipped } = total;
             (state.applied, state.known) = (applied as u64, known as u64);
             state.skipped = skipped as u64;
             if let Ok(status) = status {
                 state.feed = status;
             }
+            note(state, problem.clone())
         });
-        let halted = matches!(passed, Err(Halt::Event { .. }));
-        let failed = problem.is_some();
-        tell_as(told, problem, halted, &*self.logger);
+        if changed {
+            log(problem, halted, &*self.logger);
+        }
         self.failures = if !failed || total != before { 0 } else { self.failures };
         if failed {
             self.failures += 1;
@@ -152,19 +156,20 @@ impl<S: Store> Passes for Following<S> {
 }
 
 fn tell(told: &Told<FollowerState>, problem: Option<String>, logger: &dyn Logger) {
-    tell_as(told, problem, false, logger);
+    if told.tell(|state| note(state, problem.clone())) {
+        log(problem, false, logger);
+    }
 }
 
-/// Notes what is in the way, and logs it where that is something else than before.
-fn tell_as(told: &Told<FollowerState>, problem: Option<String>, halted: bool, logger: &dyn Logger) {
-    let changed = told.tell(|state| {
-        let changed = problem != state.problem;
-        state.problem.clone_from(&problem);
-        changed
-    });
-    if !changed {
-        return;
-    }
+/// Notes what is in the way; whether that is something else than before.
+fn note(state: &mut FollowerState, problem: Option<String>) -> bool {
+    let changed = problem != state.problem;
+    state.problem = problem;
+    changed
+}
+
+/// Without the lock: a logger may take its time.
+fn log(problem: Option<String>, halted: bool, logger: &dyn Logger) {
     let (level, message) = match (&problem, halted) {
         (Some(_), true) => (
             Level::Error,

@@ -20,7 +20,8 @@ pub const INBOX: &str = "control_events_inbox";
 
 const SCHEMA: &str = "
 CREATE TABLE IF NOT EXISTS control_events_inbox (
-    control_version INTEGER PRIMARY KEY,
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    control_version INTEGER NOT NULL,
     event_id TEXT NOT NULL,
     event_type TEXT NOT NULL,
     tenant_id TEXT,
@@ -44,7 +45,7 @@ const EXACT: f64 = 9_007_199_254_740_992.0;
 ///
 /// An artifact that holds rows changes the table that it names, if that is one of those that may be
 /// changed. `stack.activated` and `system.opstack.updated`, events without an artifact, and all events
-/// where no table is listed, become rows of the [inbox](INBOX), in the order of their control versions and with the bytes of
+/// where no table is listed, become rows of the [inbox](INBOX), in the order in which they were applied and with the bytes of
 /// their artifacts: other programs of the node take them from there, and delete them.
 ///
 /// An artifact of rows is an object: `db`, `table`, `op` (`upsert` or `delete`), `rows` (a list of
@@ -73,13 +74,16 @@ impl Rows {
         Self { db: db.into(), tables: tables.into_iter().collect(), clock }
     }
 
-    /// Makes the inbox where it is not there yet.
+    /// Makes the inbox where it is not there yet, and sees to it that a row which is put in the place of
+    /// another takes nothing with it: foreign keys are not enforced on this connection.
     ///
     /// # Errors
     ///
     /// What the database says.
     pub fn prepare(connection: &Connection) -> Result<(), StoreError> {
-        connection.execute_batch(SCHEMA).map_err(|error| StoreError(error.into()))
+        let off = connection.pragma_update(None, "foreign_keys", false);
+        off.and_then(|()| connection.execute_batch(SCHEMA))
+            .map_err(|error| StoreError(error.into()))
     }
 
     fn is_for_tables(&self, event: &ControlEvent) -> bool {
@@ -147,8 +151,8 @@ impl Apply<SqliteStore> for Rows {
         match artifact {
             Some(artifact) if self.is_for_tables(event) => self.change(artifact, transaction),
             _ => {
-                let sql =
-                    "INSERT INTO control_events_inbox VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+                let sql = "INSERT INTO control_events_inbox VALUES \
+                           (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
                 let version = i64::try_from(event.control_version()).unwrap_or(i64::MAX);
                 let row = params![
                     version,

@@ -145,6 +145,11 @@ impl Store for SqliteStore {
         let mut transaction = begun.map_err(error)?;
         // First, so that nothing is applied by two who both believe that they are next.
         advance(&transaction, &self.feed, place)?;
+        // Somebody may have applied it since it was looked up: by a feed of another name.
+        let known = transaction
+            .prepare_cached("SELECT 1 FROM applied_events WHERE event_id = ?")
+            .and_then(|mut one| one.exists([event_id]))
+            .map_err(error)?;
         // One that comes again is remembered from then on.
         let insert = "INSERT INTO applied_events (event_id, control_version, applied_at) \
                       VALUES (?1, ?2, ?3) \
@@ -154,7 +159,9 @@ impl Store for SqliteStore {
             .prepare_cached(insert)
             .and_then(|mut insert| insert.execute(params![event_id, version, text_of(now)]))
             .map_err(error)?;
-        with(&mut transaction)?;
+        if !known {
+            with(&mut transaction)?;
+        }
         if transaction.is_autocommit() {
             // A trigger or a conflict rolled it back; whatever came after that stands by itself.
             let why = "the transaction ended before all of it was applied";
@@ -179,18 +186,20 @@ impl Store for SqliteStore {
         Ok(asked)
     }
 
-    fn halt(&mut self, halted: &Halted) -> Result<(), StoreError> {
+    fn halt(&mut self, halted: &Halted, place: Place) -> Result<(), StoreError> {
         let sql = "INSERT INTO feed_cursors (feed, control_version, halted_event_id, \
                        halted_version, halted_reason, halted_since) VALUES (?1, 0, ?2, ?3, ?4, ?5) \
                    ON CONFLICT (feed) DO UPDATE SET \
                        halted_event_id = ?2, halted_version = ?3, halted_reason = ?4, \
-                       halted_since = CASE WHEN halted_version = ?3 THEN halted_since ELSE ?5 END";
+                       halted_since = CASE WHEN halted_version = ?3 THEN halted_since ELSE ?5 END \
+                   WHERE control_version = ?6";
         let Halted { event_id, version, reason, since } = halted;
         self.connection
             .prepare_cached(sql)
             .and_then(|mut upsert| {
                 let since = text_of(*since);
-                upsert.execute(params![self.feed, event_id, number(*version), reason, since])
+                let at = number(place.since);
+                upsert.execute(params![self.feed, event_id, number(*version), reason, since, at])
             })
             .map(drop)
             .map_err(error)
