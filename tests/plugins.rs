@@ -25,6 +25,8 @@ mod connections;
 mod describe_and_open;
 #[path = "plugins/directory.rs"]
 mod directory;
+#[path = "plugins/feed_backends.rs"]
+mod feed_backends;
 #[path = "plugins/feeds.rs"]
 mod feeds;
 #[path = "plugins/file_sink.rs"]

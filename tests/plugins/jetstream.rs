@@ -19,14 +19,14 @@ fn event(id: &str) -> ControlEvent {
     event.tenant_id("acme").build().unwrap()
 }
 
-fn asking(nats: &Nats, more: Json) -> OpenRequest {
+pub(crate) fn asking(nats: &Nats, more: Json) -> OpenRequest {
     let mut settings = json!({ "servers": [nats.address()], "timeout_ms": 2_000 });
     settings.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     let tcp = vec![TcpTarget::parse(&nats.address()).unwrap()];
     OpenRequest { grants: Grants { tcp, ..Grants::default() }, ..request("jetstream", &settings) }
 }
 
-fn sink(nats: &Nats) -> Box<dyn FeedSink> {
+pub(crate) fn sink(nats: &Nats) -> Box<dyn FeedSink> {
     host().open_sink(asking(nats, json!({ "create": {} }))).unwrap()
 }
 

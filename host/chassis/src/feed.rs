@@ -114,6 +114,8 @@ pub trait FeedSink: FeedPlugin {
     /// the first that failed were not appended. A version is 0, where the plugin gives none, or at most
     /// [`i64::MAX`]. No two events of a call have the same, and none has the highest that another got
     /// before. They need not go up: an event that was appended before has the version that it got then.
+    /// One with a text longer than [`MAX_CONTROL_TEXT`](wasink_record::MAX_CONTROL_TEXT), which no source
+    /// may give, is refused and never shown to the plugin.
     ///
     /// # Errors
     ///

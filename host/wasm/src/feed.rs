@@ -128,11 +128,30 @@ impl FeedSource for Instance<SourceGuest> {
 
 impl FeedSink for Instance<FeedSinkGuest> {
     fn append(&mut self, events: &[ControlEvent]) -> Result<Vec<Result<u64, Failure>>, CallError> {
-        let given: Vec<_> = events.iter().map(convert::control_event).collect();
-        let answer = self.call("append", async |live| {
-            live.guest.0.wasink_plugin_feed_sink().call_append(&mut live.store, &given).await
-        })?;
-        let results = answer.map_err(|failure| self.failure(failure))?;
-        Ok(convert::appended(results, events, &mut self.kept, &self.around.words)?)
+        // What no source may give must not get into a feed.
+        let unfit = events.iter().enumerate().find_map(|(n, event)| {
+            event.validate_texts().err().map(|invalid| (n, Failure::Rejected(invalid.to_string())))
+        });
+        let events_given = unfit.as_ref().map_or(events, |(n, _)| events.split_at(*n).0);
+        let mut results = Vec::with_capacity(events.len());
+        if unfit.is_none() || !events_given.is_empty() {
+            let given: Vec<_> = events_given.iter().map(convert::control_event).collect();
+            let answer = self.call("append", async |live| {
+                live.guest.0.wasink_plugin_feed_sink().call_append(&mut live.store, &given).await
+            })?;
+            let answer = answer.map_err(|failure| self.failure(failure))?;
+            let words = &self.around.words;
+            results = convert::appended(answer, events_given, &mut self.kept, words)?;
+        }
+        if let Some((_, refused)) = unfit
+            && results.iter().all(Result::is_ok)
+        {
+            results.push(Err(refused));
+        }
+        results.resize_with(events.len(), || {
+            let reason = "an event before it was not appended".to_owned();
+            Err(Failure::Retry { after: None, reason })
+        });
+        Ok(results)
     }
 }
