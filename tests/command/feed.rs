@@ -207,6 +207,23 @@ fn a_database_that_is_not_there_is_made_for_this_user_alone() {
 }
 
 #[test]
+fn an_outbox_whose_database_is_not_there_yet_says_so_and_begins_once_it_is() {
+    let operator = operator();
+    std::fs::remove_file(operator.path("admin.db")).unwrap();
+    let _serving = serve(&operator);
+    operator.await_json("status --json", |status| {
+        let problem = status["outboxes"][0]["problem"].as_str();
+        problem.is_some_and(|problem| problem.ends_with("there is no database `admin.db` yet"))
+    });
+    assert!(!operator.path("admin.db").exists(), "it is its producer's to make");
+    let database = operator.path("admin.db");
+    prepare(&Connection::open(database).unwrap()).unwrap();
+    produce(&operator, "first", Some(&key("a")));
+    applied(&operator, 1);
+    assert_eq!(keys(&operator.path("node.db")), ["a"]);
+}
+
+#[test]
 fn an_outbox_or_a_feed_that_has_changed_is_taken_at_the_next_start() {
     let operator = operator();
     let _serving = serve(&operator);
@@ -266,6 +283,25 @@ fn a_feed_that_is_configured_wrongly_is_told_of_with_its_line() {
         (
             "[[outbox]]\nname = 'a'\nplugin = 'nop'\ndatabase = 'postgres://me:secret@host/db'\n",
             "outbox[0].database: expected no password here",
+        ),
+        (
+            "[[outbox]]\nname = 'a'\nplugin = 'nop'\ndatabase = 'postgres://me:my/secret@host/db'\n",
+            "outbox[0].database: expected no password here",
+        ),
+        (
+            "[[outbox]]\nname = 'a'\nplugin = 'nop'\ndatabase = 'postgres://host/db?nosuch=1'\n",
+            "outbox `a`: the URL of the database is not understood: it is `postgres://user:password@",
+        ),
+        (
+            "[[outbox]]\nname = 'a'\nplugin = 'nop'\ndatabase = 'postgres://me@host/db'\n\
+             password = 'pw'\n[[secret]]\nname = 'pw'\nfile = '/nosuch/password'\n",
+            "outbox `a`: secret `pw`: ",
+        ),
+        (
+            "[[feed]]\nname = 'a'\nplugin = 'nop'\ndatabase = 'x'\n\
+             artifacts.url = 's3://bucket/keys'\nartifacts.secrets.secret_access_key = 'key'\n\
+             [[secret]]\nname = 'key'\nfile = '/nosuch/key'\n",
+            "feed `a`: secret `key`: ",
         ),
         (
             "[[outbox]]\nname = 'a'\nplugin = 'nop'\ndatabase = 'mysql://host/db'\n",

@@ -1,5 +1,6 @@
 //! What the README and the documents say is so.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use super::operator::{Operator, end};
@@ -88,6 +89,10 @@ fn the_configurations_in_the_documents_are_good() {
     let example = blocks(&readme, "toml").into_iter().find(|b| b.contains("plugin_dirs")).unwrap();
     for text in [example, project("docs/wasink.example.toml")] {
         let operator = Operator::new();
+        // The secret is read.
+        let secret = operator.write("api-token", "sesame\n");
+        std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o600)).unwrap();
+        let text = text.replace("/etc/wasink/api-token", secret.to_str().unwrap());
         operator.write("wasink.toml", text);
         operator.says("check").expect(0);
     }

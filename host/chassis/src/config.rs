@@ -275,7 +275,7 @@ impl Role {
 
 impl PluginConfig {
     /// What messages call it: "sink `billing`".
-    pub(crate) fn called(&self) -> String {
+    pub fn called(&self) -> String {
         format!("{} `{}`", self.role.as_str(), self.name)
     }
 

@@ -17,6 +17,7 @@ mod follower;
 pub use follower::{Follower, FollowerState};
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use wasink_chassis::feed::{FeedSource, PolledEvent};
@@ -40,7 +41,7 @@ pub trait Store: Send + 'static {
     /// What the database says, or that what it has there is no version.
     fn cursor(&mut self) -> Result<u64, StoreError>;
 
-    /// Whether the event of this id was applied, at whatever place.
+    /// Whether the event of this id was applied, at whatever place and by whatever feed.
     ///
     /// # Errors
     ///
@@ -48,7 +49,8 @@ pub trait Store: Send + 'static {
     fn is_applied(&mut self, event_id: &str) -> Result<bool, StoreError>;
 
     /// In one transaction: what `with` does, the cursor, and the event's id. Where any of it fails
-    /// nothing of it is there. What halted the feed does not halt it any more.
+    /// nothing of it is there. What halted the feed does not halt it any more. Returns whether the
+    /// event was new: `with` is not called for one that was applied before.
     ///
     /// # Errors
     ///
@@ -60,7 +62,7 @@ pub trait Store: Send + 'static {
         place: Place,
         now: Timestamp,
         with: &mut dyn FnMut(&mut Self::Transaction<'_>) -> Result<(), ApplyError>,
-    ) -> Result<(), ApplyError>;
+    ) -> Result<bool, ApplyError>;
 
     /// Goes over an event that can't be applied, if somebody has asked for that: returns their reason.
     ///
@@ -101,7 +103,7 @@ pub trait Store: Send + 'static {
     /// the database says.
     fn replay(&mut self, version: u64) -> Result<(), ReplayError>;
 
-    /// Forgets the ids of events that were applied so long ago and lie behind the cursor, at most
+    /// Forgets the ids of this feed's events that were applied so long ago and lie behind the cursor, at most
     /// 10,000 of them. Returns how many.
     ///
     /// # Errors
@@ -369,6 +371,7 @@ impl<S: Store> Applier<S> {
         let mut moved = false;
         let mut done = Vec::with_capacity(events.len());
         let mut halted = Ok(());
+                Ok(true) if self.stop.load(Ordering::Relaxed) => break Ok(()),
         for event in &events {
             let version = event.control_version;
             if version == 0 || i64::try_from(version).is_err() {
@@ -417,6 +420,9 @@ impl<S: Store> Applier<S> {
         let reason = match self.try_one(polled, place, all) {
             Ok(()) => return Ok(true),
             Err(NotApplied::Artifacts(error)) => return Err(Halt::Artifacts(error)),
+            if self.stop.load(Ordering::Relaxed) {
+                break;
+            }
             Err(NotApplied::Apply(ApplyError::Moved)) => return Ok(false),
             Err(NotApplied::Apply(ApplyError::Store(error))) => return Err(error.into()),
             Err(NotApplied::Apply(ApplyError::Refused(reason))) => reason,
@@ -476,10 +482,15 @@ impl<S: Store> Applier<S> {
             }
         };
         let apply = &mut self.apply;
-        self.store.apply(id, place, now, &mut |transaction| {
+        let is_new = self.store.apply(id, place, now, &mut |transaction| {
             apply.apply(event, artifact.as_ref(), transaction)
         })?;
-        all.applied += 1;
+        if is_new {
+            all.applied += 1;
+        } else {
+            // Somebody was faster: one that reads another feed with the same events.
+            all.known += 1;
+        }
         Ok(())
     }
 

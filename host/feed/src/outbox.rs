@@ -124,6 +124,9 @@ impl Row {
     ///
     /// Why it is none: nobody but its producer can mend that.
     pub fn event(&self) -> Result<ControlEvent, String> {
+        if self.payload.is_empty() {
+            return Err("its payload is empty, or neither text nor bytes".to_owned());
+        }
         let event: ControlEvent = serde_json::from_slice(&self.payload)
             .map_err(|error| format!("its payload is no event: {error}"))?;
         if event.event_id() != self.event_id {

@@ -15,7 +15,7 @@ use wasink_record::{Clock, ControlEvent, Timestamp};
 
 use crate::Backoff;
 use crate::outbox::{Failed, LONGEST_WAIT, Order, Outbox, OutboxError, OutboxState, Row};
-use crate::worker::{LONGEST_PASS, Passes, Told, Worker};
+use crate::worker::{DIED, LONGEST_PASS, Passes, Told, Worker};
 
 /// How a pump goes about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -407,7 +407,11 @@ impl Pump {
 
     /// How it is doing.
     pub fn state(&self) -> PumpState {
-        self.0.state()
+        let mut state = self.0.state();
+        if self.0.has_died() {
+            state.problem = Some(DIED.to_owned());
+        }
+        state
     }
 
     /// Ends it: waits for the call under way for at most `grace`, then ends that too.

@@ -16,6 +16,10 @@ const LEAST_GRACE: Duration = Duration::from_secs(1);
 /// After so long a pass ends although there is more to do, so that how it goes can be told.
 pub(crate) const LONGEST_PASS: Duration = Duration::from_secs(1);
 
+/// What is in the way where the thread is gone and nobody has asked for that.
+pub(crate) const DIED: &str = "its thread has panicked; what it said is on the standard error, and only \
+                               another start goes on";
+
 /// What a thread does again and again.
 pub(crate) trait Passes: 'static {
     /// How it is doing, for others to see.
@@ -127,6 +131,13 @@ impl<S: Clone + Default + Send + 'static> Worker<S> {
 
     pub(crate) fn state(&self) -> S {
         self.told.state()
+    }
+
+    /// Whether the thread has ended by itself, which it does where it panics.
+    pub(crate) fn has_died(&self) -> bool {
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        let ended = thread.as_ref().is_some_and(JoinHandle::is_finished);
+        ended && !self.told.stop.load(Ordering::Relaxed)
     }
 
     /// Ends it: waits for the call under way for at most `grace`, then ends that too.

@@ -3,212 +3,26 @@
 #![cfg(all(feature = "object-store", feature = "sqlite"))]
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test ends where it fails")]
 
+#[path = "applier/follower.rs"]
+mod follower;
+#[path = "applier/kit.rs"]
+mod kit;
+
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use rusqlite::{Connection, Transaction};
-use sha2::{Digest as _, Sha256};
-use tempfile::TempDir;
-use wasink_chassis::feed::{FeedPlugin, FeedSource, PolledEvent};
-use wasink_chassis::logger::{Level, Line, Logger};
-use wasink_chassis::plugin::{
-    CallError, Description, Failure, Interrupter, PluginError, PluginVersion,
-};
+use wasink_chassis::feed::PolledEvent;
 use wasink_feed::applier::sqlite::SqliteStore;
 use wasink_feed::applier::{
-    Applied, Applier, ApplierOptions, Apply, ApplyError, FeedStatus, Follower, FollowerState, Halt,
-    Place, SkipError, Store as _,
+    Applied, Applier, ApplierOptions, Apply, ApplyError, FeedStatus, Halt, Halted, Place,
+    ReplayError, SkipError, Store as _,
 };
-use wasink_feed::artifacts::{Artifact, ArtifactError, ArtifactStore, StoreOptions};
+use wasink_feed::artifacts::{Artifact, ArtifactError};
 use wasink_record::{Clock, ControlEvent, ControlType, InvalidRecord, SystemClock, Timestamp};
 
-/// A feed, as several nodes see it.
-#[derive(Default)]
-struct Feed {
-    events: Vec<PolledEvent>,
-    acks: Vec<Vec<String>>,
-    refuse_acks: bool,
-    /// The source has broken, and stays so until it is opened again.
-    broken: bool,
-    /// It gives events from the beginning, whatever it is asked for.
-    repeats: bool,
-}
-
-struct Source(Arc<Mutex<Feed>>);
-
-impl FeedPlugin for Source {
-    fn version(&self) -> PluginVersion {
-        PluginVersion { digest: String::new(), version: String::new(), path: None }
-    }
-
-    fn description(&self) -> Arc<Description> {
-        panic!("nobody asks")
-    }
-
-    fn reopen(&mut self) -> Result<(), PluginError> {
-        self.0.lock().unwrap().broken = false;
-        Ok(())
-    }
-
-    fn close(&mut self) -> Result<(), CallError> {
-        Ok(())
-    }
-
-    fn interrupter(&self) -> Interrupter {
-        Interrupter::new(|| {})
-    }
-}
-
-impl FeedSource for Source {
-    fn poll(&mut self, since: u64, max: u32, _: Duration) -> Result<Vec<PolledEvent>, CallError> {
-        let feed = self.0.lock().unwrap();
-        if feed.broken {
-            return Err(Failure::Broken("no more".to_owned()).into());
-        }
-        let since = if feed.repeats { 0 } else { since };
-        let behind = feed.events.iter().filter(|event| event.control_version > since);
-        Ok(behind.take(max as usize).cloned().collect())
-    }
-
-    fn wants_acks(&self) -> bool {
-        true
-    }
-
-    fn ack(&mut self, event_ids: &[String]) -> Result<(), CallError> {
-        let mut feed = self.0.lock().unwrap();
-        if feed.refuse_acks {
-            return Err(Failure::Broken("no".to_owned()).into());
-        }
-        feed.acks.push(event_ids.to_vec());
-        Ok(())
-    }
-}
-
-/// Counts lines of the log.
-#[derive(Default)]
-struct Lines(Mutex<Vec<String>>);
-
-impl Logger for Lines {
-    fn log(&self, line: &Line<'_>) {
-        self.0.lock().unwrap().push(format!("{} {:?}", line.message, line.fields));
-    }
-
-    fn enabled(&self, _: Level) -> bool {
-        true
-    }
-}
-
-/// Writes each event down, with its artifact, unless its tenant says otherwise.
-struct Writes(Arc<Mutex<Vec<usize>>>);
-
-impl Apply<SqliteStore> for Writes {
-    fn apply(
-        &mut self,
-        event: &ControlEvent,
-        artifact: Option<&Artifact>,
-        transaction: &mut Transaction<'_>,
-    ) -> Result<(), ApplyError> {
-        let bytes = artifact.map(|artifact| artifact.bytes.clone());
-        let sql = "INSERT INTO changes (event_id, bytes) VALUES (?, ?)";
-        transaction.execute(sql, (event.event_id(), bytes)).unwrap();
-        match event.tenant_id() {
-            Some("refused") => Err(ApplyError::Refused("I can't".to_owned())),
-            _ => Ok(()),
-        }
-    }
-
-    fn applied(&mut self, events: usize) {
-        self.0.lock().unwrap().push(events);
-    }
-}
-
-struct Kit {
-    directory: TempDir,
-    feed: Arc<Mutex<Feed>>,
-    lines: Arc<Lines>,
-    reloads: Arc<Mutex<Vec<usize>>>,
-}
-
-impl Kit {
-    fn new() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let table = "CREATE TABLE changes (n INTEGER PRIMARY KEY, event_id TEXT, bytes BLOB)";
-        Connection::open(directory.path().join("db")).unwrap().execute(table, ()).unwrap();
-        Self { directory, feed: Arc::default(), lines: Arc::default(), reloads: Arc::default() }
-    }
-
-    fn path(&self) -> PathBuf {
-        self.directory.path().join("db")
-    }
-
-    fn applier(&self) -> Applier<SqliteStore> {
-        self.applier_with(ApplierOptions::default(), Arc::new(SystemClock))
-    }
-
-    fn applier_with(&self, options: ApplierOptions, clock: Arc<dyn Clock>) -> Applier<SqliteStore> {
-        Applier::new(
-            Box::new(Source(self.feed.clone())),
-            SqliteStore::open(&self.path(), "fleet").unwrap(),
-            Box::new(Writes(self.reloads.clone())),
-            Some(Box::new(self.artifacts())),
-            options,
-            clock,
-            self.lines.clone(),
-        )
-    }
-
-    fn artifacts(&self) -> ArtifactStore {
-        let directory = self.directory.path().join("artifacts");
-        std::fs::create_dir_all(&directory).unwrap();
-        let mut options = StoreOptions::new(format!("file://{}", directory.display()));
-        options.limit = 1_000;
-        ArtifactStore::open(&options).unwrap()
-    }
-
-    fn put(&self, events: Vec<ControlEvent>) {
-        let polled = events.into_iter().map(|event| PolledEvent {
-            event_id: event.event_id().to_owned(),
-            control_version: event.control_version(),
-            event: Ok(event),
-        });
-        self.feed.lock().unwrap().events.extend(polled);
-    }
-
-    /// Puts an artifact where events find it, and returns its digest.
-    fn store(&self, key: &str, bytes: &[u8]) -> [u8; 32] {
-        let path = self.directory.path().join("artifacts").join(key);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, bytes).unwrap();
-        Sha256::digest(bytes).into()
-    }
-
-    fn changes(&self) -> Vec<String> {
-        let connection = Connection::open(self.path()).unwrap();
-        let mut all = connection.prepare("SELECT event_id FROM changes ORDER BY n").unwrap();
-        all.query_map((), |row| row.get(0)).unwrap().map(Result::unwrap).collect()
-    }
-
-    fn acks(&self) -> Vec<Vec<String>> {
-        std::mem::take(&mut self.feed.lock().unwrap().acks)
-    }
-}
-
-fn applied(applied: usize, known: usize) -> Applied {
-    Applied { applied, known, skipped: 0 }
-}
-
-fn event(id: &str, version: u64) -> ControlEvent {
-    of("acme", id, version)
-}
-
-fn of(tenant: &str, id: &str, version: u64) -> ControlEvent {
-    ControlEvent::builder(id, ControlType::TenantCreated)
-        .tenant_id(tenant)
-        .control_version(version)
-        .build()
-        .unwrap()
-}
+use kit::{Kit, Source, Writes, applied, event, of};
 
 #[test]
 fn each_event_is_applied_once_in_order_and_acknowledged_after_it_is_committed() {
@@ -365,6 +179,42 @@ fn a_cursor_that_is_set_back_while_events_are_applied_stays_set_back() {
 }
 
 #[test]
+fn what_can_t_be_applied_is_not_written_down_against_a_cursor_that_has_moved() {
+    let kit = Kit::new();
+    let mut store = SqliteStore::open(&kit.path(), "fleet").unwrap();
+    let mut nothing = |_: &mut Transaction<'_>| Ok(());
+    let now = SystemClock.now();
+    store.apply("a", Place { since: 0, version: 1 }, now, &mut nothing).unwrap();
+    let (event_id, reason) = ("a".to_owned(), "I can't".to_owned());
+    let halted = Halted { event_id, version: 1, reason, since: now };
+    // Somebody else has applied it in the meantime.
+    store.halt(&halted, Place { since: 0, version: 1 }).unwrap();
+    assert_eq!(store.status().unwrap(), FeedStatus { cursor: 1, ..FeedStatus::default() });
+    let halted = Halted { event_id: "b".to_owned(), version: 2, ..halted };
+    store.halt(&halted, Place { since: 1, version: 2 }).unwrap();
+    assert_eq!(store.status().unwrap().halted.unwrap().event_id, "b");
+}
+
+#[test]
+fn an_event_that_came_by_another_feed_of_the_database_is_known() {
+    let kit = Kit::new();
+    let [mut one, mut other] =
+        ["fleet", "site"].map(|feed| SqliteStore::open(&kit.path(), feed).unwrap());
+    let (now, mut calls) = (SystemClock.now(), 0);
+    let mut count = |_: &mut Transaction<'_>| {
+        calls += 1;
+        Ok(())
+    };
+    // The other has looked it up, and then one was faster.
+    assert!(!other.is_applied("a").unwrap());
+    assert!(one.apply("a", Place { since: 0, version: 7 }, now, &mut count).unwrap());
+    assert!(!other.apply("a", Place { since: 0, version: 3 }, now, &mut count).unwrap());
+    assert_eq!(calls, 1);
+    assert_eq!((one.cursor().unwrap(), other.cursor().unwrap()), (7, 3));
+    assert!(other.is_applied("a").unwrap());
+}
+
+#[test]
 fn an_event_that_is_none_halts_by_its_id() {
     let kit = Kit::new();
     let broken = PolledEvent {
@@ -507,6 +357,31 @@ fn ids_are_forgotten_once_nobody_can_publish_their_events_again() {
 }
 
 #[test]
+fn each_feed_of_a_database_forgets_its_own_ids() {
+    let kit = Kit::new();
+    let [mut one, mut other] =
+        ["fleet", "site"].map(|feed| SqliteStore::open(&kit.path(), feed).unwrap());
+    let (now, mut nothing) = (SystemClock.now(), |_: &mut Transaction<'_>| Ok(()));
+    let later = Timestamp::from_unix_nanos(now.unix_nanos() + 3_600_000_000_000);
+    one.apply("both", Place { since: 0, version: 900 }, now, &mut nothing).unwrap();
+    one.apply("a", Place { since: 900, version: 901 }, now, &mut nothing).unwrap();
+    other.apply("both", Place { since: 0, version: 1 }, later, &mut nothing).unwrap();
+    other.apply("b", Place { since: 1, version: 2 }, now, &mut nothing).unwrap();
+    let age = Duration::from_secs(60);
+    assert_eq!(one.prune(age, later).unwrap(), 2);
+    let known = |store: &mut SqliteStore, id| store.is_applied(id).unwrap();
+    assert!(!known(&mut one, "a") && known(&mut one, "both") && known(&mut one, "b"));
+    let refused = one.replay(900).unwrap_err();
+    assert!(matches!(refused, ReplayError::Forgotten { forgotten: 901 }), "{refused}");
+    // Of the other nothing is forgotten yet.
+    other.replay(0).unwrap();
+    other.apply("both", Place { since: 0, version: 1 }, later, &mut nothing).unwrap();
+    other.apply("b", Place { since: 1, version: 2 }, now, &mut nothing).unwrap();
+    assert_eq!(other.prune(age, later).unwrap(), 1);
+    assert!(known(&mut other, "both") && !known(&mut other, "b"));
+}
+
+#[test]
 fn what_a_database_rolled_back_by_itself_is_not_applied() {
     struct RolledBack;
     impl Apply<SqliteStore> for RolledBack {
@@ -596,62 +471,4 @@ fn without_a_store_of_artifacts_an_event_that_needs_one_says_so() {
     );
     let halt = applier.pass().unwrap_err().to_string();
     assert!(halt.ends_with("and no store of artifacts is configured"), "{halt}");
-}
-
-/// Waits until a follower is so.
-#[track_caller]
-fn until(follower: &Follower, is_so: impl Fn(&FollowerState) -> bool) -> FollowerState {
-    let patience = Instant::now() + Duration::from_secs(60);
-    loop {
-        let state = follower.state();
-        if is_so(&state) {
-            return state;
-        }
-        assert!(Instant::now() < patience, "{state:?}");
-        std::thread::yield_now();
-    }
-}
-
-#[test]
-fn a_follower_applies_what_comes_and_tells_what_is_in_the_way() {
-    let kit = Arc::new(Kit::new());
-    kit.put(vec![event("a", 1)]);
-    let opening = kit.clone();
-    let mut refusals = 2;
-    let open = move || match refusals {
-        0 => Ok(opening.applier()),
-        _ => {
-            refusals -= 1;
-            Err("the server is not there yet".to_owned())
-        }
-    };
-    let period = Duration::from_millis(10);
-    let follower = Follower::start_with(open, period, kit.lines.clone()).unwrap();
-    let state = until(&follower, |state| state.applied == 1);
-    assert_eq!((state.feed.cursor, state.problem), (1, None));
-    let told = |word: &str| {
-        let lines = kit.lines.0.lock().unwrap();
-        lines.iter().filter(|line| line.contains(word)).count()
-    };
-    // The log comes after the state.
-    until(&follower, |_| told("applying again") > 0);
-    assert_eq!((told("not there yet"), told("applying again")), (1, 1), "each is told once");
-
-    kit.put(vec![of("refused", "b", 2), event("c", 3)]);
-    let halted = until(&follower, |state| state.feed.halted.is_some());
-    assert_eq!(halted.problem.as_deref(), Some("event `b` at 2: I can't"));
-    SqliteStore::open(&kit.path(), "fleet").unwrap().skip(2, "ticket 9").unwrap();
-    let state = until(&follower, |state| state.applied == 2 && state.problem.is_none());
-    assert_eq!((state.skipped, state.feed.cursor, state.feed.halted), (1, 3, None));
-    until(&follower, |_| told("applying again") > 1);
-    assert_eq!(told("the feed is halted"), 1);
-
-    follower.stop(Duration::from_secs(60));
-    kit.put(vec![event("d", 4)]);
-    follower.wake();
-    assert_eq!(kit.changes(), ["a", "c"]);
-    // Another start goes on there.
-    let again = Follower::start(kit.applier(), period, kit.lines.clone()).unwrap();
-    until(&again, |state| state.applied == 1);
-    assert_eq!(kit.changes(), ["a", "c", "d"]);
 }

@@ -58,7 +58,7 @@ impl Node {
                 rows.apply(&event, artifact.as_ref(), transaction)
             });
         match applied {
-            Ok(()) => {
+            Ok(_) => {
                 self.cursor = version;
                 Ok(())
             }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use wasink_chassis::config::{
-    Config, DatabaseConfig, FeedConfig, Order, OutboxConfig, PluginConfig,
+    Config, DatabaseConfig, FeedConfig, Order, OutboxConfig, PluginConfig, SecretConfig,
 };
 use wasink_chassis::hooks::NoHooks;
 use wasink_chassis::logger::{Level, Line, Logger};
@@ -115,12 +115,32 @@ pub struct FeedsStatus {
     /// Feeds that are applied.
     pub feeds: Vec<FeedStatus>,
 }
+    problems.extend(config.outboxes.iter().filter_map(|outbox| check_database(outbox).err()));
 
 /// How an outbox is doing.
+        let secrets = feed.artifacts.iter().flat_map(|store| &store.secrets);
+        problems.extend(secrets.filter_map(|(_, secret)| read(&feed.instance, secret).err()));
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct OutboxStatus {
     /// Its name.
+/// What can be said of an outbox's database without reaching it.
+fn check_database(of: &OutboxConfig) -> Result<(), SinkProblem> {
+    let DatabaseConfig::Postgres { url, password } = &of.database else { return Ok(()) };
+    PostgresOutbox::check(url).map_err(|error| refused(&of.instance, error.0.to_string()))?;
+    password.as_ref().map_or(Ok(()), |password| read(&of.instance, password))
+}
+
+/// Whether a secret can be read.
+fn read(of: &PluginConfig, secret: &SecretConfig) -> Result<(), SinkProblem> {
+    let read = Secret::new(secret.clone()).get();
+    read.map(drop).map_err(|source| SinkProblem::Secret { place: of.called(), source })
+}
+
+fn refused(of: &PluginConfig, reason: String) -> SinkProblem {
+    SinkProblem::Refused { place: of.called(), reason }
+}
+
     pub name: String,
     /// The feed sink.
     pub plugin: String,
@@ -357,9 +377,8 @@ fn artifacts(of: &FeedConfig) -> Result<Option<Box<dyn Artifacts>>, SinkProblem>
     let secrets = config.secrets.iter();
     let secrets = secrets.map(|(name, secret)| (name.clone(), Secret::new(secret.clone())));
     options.secrets = secrets.collect();
-    let place = format!("{} `{}`", of.instance.role.as_str(), of.instance.name);
-    let store = ArtifactStore::open(&options)
-        .map_err(|error| SinkProblem::Refused { place, reason: error.to_string() })?;
+    let store = ArtifactStore::open(&options);
+    let store = store.map_err(|error| refused(&of.instance, error.to_string()))?;
     Ok(Some(Box::new(store)))
 }
 

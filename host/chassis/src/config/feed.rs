@@ -223,7 +223,9 @@ impl Resolver<'_> {
         }
         let authority = rest.split(['/', '?']).next().unwrap_or_default();
         let user = authority.rsplit_once('@').map_or("", |(user, _)| user);
-        if user.contains(':') || rest.contains("password=") {
+        // One that is written as it is, with a `/` in it, ends the authority for whoever reads it.
+        let behind = rest.get(authority.len()..).unwrap_or_default();
+        if user.contains(':') || behind.contains('@') || rest.contains("password=") {
             let message = "expected no password here: make it a `[[secret]]`, and name that by \
                            `password`";
             self.wrong(&at, message.to_owned());

@@ -1,6 +1,7 @@
 //! A thread that applies what is in a feed.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use wasink_chassis::logger::{Level, Line, Logger};
@@ -8,7 +9,7 @@ use wasink_chassis::plugin::{CallError, Interrupter, PluginError};
 
 use super::{Applied, Applier, FeedStatus, Halt, Store};
 use crate::Backoff;
-use crate::worker::{LONGEST_PASS, Passes, Told, Worker};
+use crate::worker::{DIED, LONGEST_PASS, Passes, Told, Worker};
 
 /// How a follower is doing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -64,11 +65,14 @@ impl Follower {
     ) -> std::io::Result<Self> {
         let log = logger.clone();
         let backoff = Backoff { longest: period, ..Backoff::default() };
+        let stop = Arc::<AtomicBool>::default();
+        let stopping = stop.clone();
         let open = Box::new(move || {
-            Ok(Following { applier: open()?, period, backoff, failures: 0, logger: log.clone() })
+            let applier = Applier { stop: stopping.clone(), ..open()? };
+            Ok(Following { applier, period, backoff, failures: 0, logger: log.clone() })
         });
         let failed = move |told: &Told<FollowerState>, reason| tell(told, Some(reason), &*logger);
-        Worker::start("wasink-follower", Arc::default(), period, open, failed).map(Self)
+        Worker::start("wasink-follower", stop, period, open, failed).map(Self)
     }
 
     /// Makes it look at once, where it does not already wait for an event. Does not block.
@@ -78,7 +82,11 @@ impl Follower {
 
     /// How it is doing.
     pub fn state(&self) -> FollowerState {
-        self.0.state()
+        let mut state = self.0.state();
+        if self.0.has_died() {
+            state.problem = Some(DIED.to_owned());
+        }
+        state
     }
 
     /// Ends it: waits for the call under way for at most `grace`, then ends that too. What is not

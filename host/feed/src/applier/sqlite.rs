@@ -17,12 +17,13 @@ const BUSY: Duration = Duration::from_secs(10);
 
 const SCHEMA: &str = "
 CREATE TABLE IF NOT EXISTS applied_events (
-    event_id TEXT PRIMARY KEY,
+    event_id TEXT NOT NULL,
+    feed TEXT NOT NULL,
     control_version INTEGER NOT NULL,
-    applied_at TEXT NOT NULL
+    applied_at TEXT NOT NULL,
+    PRIMARY KEY (event_id, feed)
 ) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS applied_events_version ON applied_events (control_version);
-CREATE INDEX IF NOT EXISTS applied_events_at ON applied_events (applied_at);
+CREATE INDEX IF NOT EXISTS applied_events_at ON applied_events (feed, applied_at);
 CREATE TABLE IF NOT EXISTS feed_cursors (
     feed TEXT PRIMARY KEY,
     control_version INTEGER NOT NULL,
@@ -139,7 +140,7 @@ impl Store for SqliteStore {
         place: Place,
         now: Timestamp,
         with: &mut dyn FnMut(&mut Transaction<'_>) -> Result<(), ApplyError>,
-    ) -> Result<(), ApplyError> {
+    ) -> Result<bool, ApplyError> {
         // Immediate: one that finds out later that another writes can only be given up.
         let begun = self.connection.transaction_with_behavior(TransactionBehavior::Immediate);
         let mut transaction = begun.map_err(error)?;
@@ -150,14 +151,17 @@ impl Store for SqliteStore {
             .prepare_cached("SELECT 1 FROM applied_events WHERE event_id = ?")
             .and_then(|mut one| one.exists([event_id]))
             .map_err(error)?;
-        // One that comes again is remembered from then on.
-        let insert = "INSERT INTO applied_events (event_id, control_version, applied_at) \
-                      VALUES (?1, ?2, ?3) \
-                      ON CONFLICT (event_id) DO UPDATE SET applied_at = ?3";
+        // One that comes again is remembered from then on, at its last place.
+        let insert = "INSERT INTO applied_events (event_id, feed, control_version, applied_at) \
+                      VALUES (?1, ?4, ?2, ?3) \
+                      ON CONFLICT (event_id, feed) DO UPDATE SET \
+                          control_version = max(control_version, ?2), applied_at = ?3";
         let version = number(place.version);
         transaction
             .prepare_cached(insert)
-            .and_then(|mut insert| insert.execute(params![event_id, version, text_of(now)]))
+            .and_then(|mut insert| {
+                insert.execute(params![event_id, version, text_of(now), self.feed])
+            })
             .map_err(error)?;
         if !known {
             with(&mut transaction)?;
@@ -168,7 +172,7 @@ impl Store for SqliteStore {
             return Err(ApplyError::Refused(why.to_owned()));
         }
         transaction.commit().map_err(error)?;
-        Ok(())
+        Ok(!known)
     }
 
     fn pass_over(&mut self, place: Place) -> Result<Option<String>, ApplyError> {
@@ -281,11 +285,11 @@ impl Store for SqliteStore {
         let age = i64::try_from(age.as_nanos()).unwrap_or(i64::MAX);
         let before = text_of(Timestamp::from_unix_nanos(now.unix_nanos().saturating_sub(age)));
         // Most of the time there is nothing, and nobody has to wait for that.
-        let some = "SELECT 1 FROM applied_events WHERE applied_at < ? LIMIT 1";
+        let some = "SELECT 1 FROM applied_events WHERE feed = ? AND applied_at < ? LIMIT 1";
         if !self
             .connection
             .prepare_cached(some)
-            .and_then(|mut some| some.exists([&before]))
+            .and_then(|mut some| some.exists([&self.feed, &before]))
             .map_err(error)?
         {
             return Ok(0);
@@ -301,16 +305,16 @@ impl Store for SqliteStore {
         let most = i64::try_from(PRUNED_AT_ONCE).unwrap_or(i64::MAX);
         let highest = "SELECT max(control_version), count(*) FROM ( \
                            SELECT control_version FROM applied_events \
-                           WHERE control_version <= ?1 AND applied_at < ?2 \
+                           WHERE feed = ?4 AND control_version <= ?1 AND applied_at < ?2 \
                            ORDER BY applied_at LIMIT ?3)";
         let (highest, found): (Option<i64>, i64) = transaction
-            .query_row(highest, params![cursor, before, most], |row| row.try_into())
+            .query_row(highest, params![cursor, before, most, self.feed], |row| row.try_into())
             .map_err(error)?;
-        let delete = "DELETE FROM applied_events WHERE event_id IN ( \
+        let delete = "DELETE FROM applied_events WHERE feed = ?4 AND event_id IN ( \
                           SELECT event_id FROM applied_events \
-                          WHERE control_version <= ?1 AND applied_at < ?2 \
+                          WHERE feed = ?4 AND control_version <= ?1 AND applied_at < ?2 \
                           ORDER BY applied_at LIMIT ?3)";
-        transaction.execute(delete, params![cursor, before, most]).map_err(error)?;
+        transaction.execute(delete, params![cursor, before, most, self.feed]).map_err(error)?;
         let forgotten = "UPDATE feed_cursors SET forgotten_version = max(forgotten_version, ?2) \
                          WHERE feed = ?1";
         transaction.execute(forgotten, params![self.feed, highest.unwrap_or(0)]).map_err(error)?;

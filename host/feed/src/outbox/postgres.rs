@@ -102,6 +102,15 @@ impl PostgresOutbox {
         Self::new(url, None, Some(authorities))
     }
 
+    /// Looks at a URL as [`connect`](Self::connect) would, and reaches nothing.
+    ///
+    /// # Errors
+    ///
+    /// A URL that is not understood.
+    pub fn check(url: &str) -> Result<(), OutboxError> {
+        session::config(url).map(drop)
+    }
+
     /// How long a call of the sink may take. What takes longer is not written down, and published
     /// again: the server ends a transaction in which nothing happens for so long, so that a pump that
     /// is held still does not hold up the others for ever. Default: 15 min; a second at least.
@@ -266,7 +275,7 @@ fn due(order: Order) -> String {
         ),
     };
     format!(
-        "SELECT id, event_id, payload_json, attempt_count::int8, refused_count::int8, \
+        "SELECT id, event_id, payload_json, COALESCE(attempt_count, 0)::int8, refused_count::int8, \
                 next_attempt_at \
          FROM control_events_outbox \
          WHERE published_control_version IS NULL AND dead_at IS NULL {due} \
@@ -275,11 +284,12 @@ fn due(order: Order) -> String {
 }
 
 fn pending(row: &SqlRow) -> Result<(Row, Option<SystemTime>), Error> {
-    let Payload(payload) = row.try_get(2)?;
+    // Of a payload that is not there no event comes, which is told then.
+    let payload: Option<Payload> = row.try_get(2)?;
     let found = Row {
         id: row.try_get(0)?,
         event_id: row.try_get(1)?,
-        payload,
+        payload: payload.map_or_else(Vec::new, |Payload(bytes)| bytes),
         attempts: count(row.try_get(3)?),
         refusals: count(row.try_get(4)?),
     };
@@ -322,7 +332,7 @@ impl Outbox for PostgresOutbox {
 
     fn failed(&mut self, failed: &Failed, now: Timestamp) -> Result<(), OutboxError> {
         let sql = "UPDATE control_events_outbox \
-                   SET attempt_count = attempt_count + 1, last_error = $2, last_attempt_at = $3, \
+                   SET attempt_count = COALESCE(attempt_count, 0) + 1, last_error = $2, last_attempt_at = $3, \
                        next_attempt_at = $4, dead_at = $5, refused_count = refused_count + $6 \
                    WHERE id = $1 AND published_control_version IS NULL";
         let (now, again) = (system_time(now), failed.again.map(system_time));
@@ -368,7 +378,7 @@ impl Outbox for PostgresOutbox {
                               WHERE published_control_version IS NULL AND dead_at IS NULL), \
                              (SELECT count(*) FROM control_events_outbox \
                               WHERE published_control_version IS NULL AND dead_at IS NOT NULL)";
-        let first = "SELECT id, event_id, attempt_count::int8, last_error \
+        let first = "SELECT id, event_id, COALESCE(attempt_count, 0)::int8, last_error \
                      FROM control_events_outbox \
                      WHERE published_control_version IS NULL AND dead_at IS NULL \
                        AND last_error IS NOT NULL \
@@ -390,7 +400,7 @@ impl Outbox for PostgresOutbox {
     }
 
     fn dead(&mut self, max: usize) -> Result<Vec<Dead>, OutboxError> {
-        let sql = "SELECT id, event_id, attempt_count::int8, last_error, dead_at \
+        let sql = "SELECT id, event_id, COALESCE(attempt_count, 0)::int8, last_error, dead_at \
                    FROM control_events_outbox \
                    WHERE published_control_version IS NULL AND dead_at IS NOT NULL \
                    ORDER BY id LIMIT $1";

@@ -177,8 +177,8 @@ fn pending(row: &SqlRow<'_>) -> rusqlite::Result<(Row, Option<String>)> {
     let found = Row {
         id: row.get(0)?,
         event_id: row.get(1)?,
-        // Text or bytes, as its producer likes.
-        payload: row.get_ref(2)?.as_bytes()?.to_vec(),
+        // Text or bytes, as its producer likes; of anything else no event comes, which is told then.
+        payload: row.get_ref(2)?.as_bytes().unwrap_or_default().to_vec(),
         attempts: row.get(3)?,
         refusals: row.get(4)?,
     };
@@ -195,7 +195,7 @@ impl Outbox for SqliteOutbox {
             }
         };
         let sql = format!(
-            "SELECT id, event_id, payload_json, attempt_count, refused_count, \
+            "SELECT id, event_id, payload_json, COALESCE(attempt_count, 0), refused_count, \
                     next_attempt_at \
              FROM control_events_outbox \
              WHERE published_control_version IS NULL AND dead_at IS NULL \
@@ -242,7 +242,7 @@ impl Outbox for SqliteOutbox {
         self.0
             .execute(
                 "UPDATE control_events_outbox \
-                 SET attempt_count = attempt_count + 1, last_error = ?2, last_attempt_at = ?3, \
+                 SET attempt_count = COALESCE(attempt_count, 0) + 1, last_error = ?2, last_attempt_at = ?3, \
                      next_attempt_at = ?4, dead_at = ?5, refused_count = refused_count + ?6 \
                  WHERE id = ?1 AND published_control_version IS NULL",
                 params![failed.row, cut(&failed.error), now, again, dead_at, failed.own],
@@ -277,7 +277,7 @@ impl Outbox for SqliteOutbox {
                    WHERE published_control_version IS NULL";
         let (pending, dead): (i64, i64) =
             self.0.query_row(sql, [], |row| row.try_into()).map_err(error)?;
-        let sql = "SELECT id, event_id, attempt_count, last_error FROM control_events_outbox \
+        let sql = "SELECT id, event_id, COALESCE(attempt_count, 0), last_error FROM control_events_outbox \
                    WHERE published_control_version IS NULL AND dead_at IS NULL \
                      AND last_error IS NOT NULL \
                    ORDER BY id LIMIT 1";
@@ -293,7 +293,7 @@ impl Outbox for SqliteOutbox {
     }
 
     fn dead(&mut self, max: usize) -> Result<Vec<Dead>, OutboxError> {
-        let sql = "SELECT id, event_id, attempt_count, last_error, dead_at \
+        let sql = "SELECT id, event_id, COALESCE(attempt_count, 0), last_error, dead_at \
                    FROM control_events_outbox \
                    WHERE published_control_version IS NULL AND dead_at IS NOT NULL \
                    ORDER BY id LIMIT ?";

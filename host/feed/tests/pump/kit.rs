@@ -41,6 +41,8 @@ pub(crate) struct Feed {
     pub(crate) versions: BTreeMap<String, u64>,
     pub(crate) calls: Vec<Vec<String>>,
     pub(crate) reopened: u32,
+    /// Shutdown ends an opening.
+    pub(crate) is_ending: bool,
     /// Told when a call is to be ended.
     pub(crate) interrupted: Option<SyncSender<()>>,
 }
@@ -72,7 +74,11 @@ impl FeedPlugin for Fake {
     }
 
     fn reopen(&mut self) -> Result<(), PluginError> {
-        self.feed.lock().unwrap().reopened += 1;
+        let mut feed = self.feed.lock().unwrap();
+        feed.reopened += 1;
+        if feed.is_ending {
+            return Err(interrupted("open"));
+        }
         Ok(())
     }
 
@@ -126,6 +132,11 @@ pub(crate) fn trap() -> CallError {
     let plugin: PluginName = "fake".parse().unwrap();
     let (reason, last_words) = ("unreachable".to_owned(), String::new());
     PluginError::Trapped { plugin, call: "append", reason, last_words }.into()
+}
+
+/// What a call says that was ended from outside.
+pub(crate) fn interrupted(call: &'static str) -> PluginError {
+    PluginError::Interrupted { plugin: "fake".parse().unwrap(), call }
 }
 
 pub(crate) struct Silent;
@@ -242,4 +253,11 @@ pub(crate) fn counts(publisher: &mut Publisher) -> (u64, u64) {
 
 pub(crate) fn always() -> Answer {
     Box::new(|_| None)
+}
+
+/// An event is given up the first time that it is refused.
+pub(crate) fn once() -> PumpOptions {
+    let mut options = PumpOptions::default();
+    options.attempts = 1;
+    options
 }

@@ -18,7 +18,9 @@ use wasink_feed::outbox::{AppendError, Failed, Order, Outbox};
 use wasink_feed::pump::{Pass, Publisher, PumpOptions};
 use wasink_record::{Clock as _, ControlEvent, Timestamp};
 
-use super::kit::{Answer, Base, Feed, Kit, PATIENCE, START, always, event, retry, trap};
+use super::kit::{
+    Answer, Base, Feed, Kit, PATIENCE, START, always, counts, event, once, retry, trap,
+};
 use super::server::Postgres;
 
 /// A database of a server.
@@ -446,6 +448,28 @@ fn a_payload_is_read_and_written_in_any_column_that_can_have_it() {
         let pass = kit.publisher(held(8), always()).pass().unwrap();
         assert_eq!(pass, Pass { published: 2, failed: 0 }, "{kind}");
     }
+}
+
+#[test]
+fn a_payload_that_is_not_there_is_a_dead_letter() {
+    let Some(kit) = kit() else { return };
+    kit.base.execute(
+        "ALTER TABLE control_events_outbox ALTER COLUMN payload_json DROP NOT NULL, \
+             ALTER COLUMN attempt_count DROP NOT NULL",
+    );
+    kit.base.execute(
+        "INSERT INTO control_events_outbox (event_id, event_type, attempt_count) \
+         VALUES ('none', 'tenant.created', NULL)",
+    );
+    kit.produce(&["good"]);
+    let mut publisher = kit.publisher(once(), always());
+    for _ in 0..2 {
+        publisher.pass().unwrap();
+    }
+    assert_eq!(counts(&mut publisher), (0, 1));
+    let dead = publisher.outbox().dead(1).unwrap();
+    let error = "its payload is empty, or neither text nor bytes";
+    assert_eq!((dead[0].attempts, dead[0].error.as_str()), (1, error));
 }
 
 #[test]

@@ -9,7 +9,7 @@ use wasink_feed::outbox::sqlite::{SqliteOutbox, append, append_all};
 use wasink_feed::outbox::{AppendError, Order, Outbox};
 use wasink_record::{ControlEvent, Timestamp};
 
-use super::kit::{Base, Kit, START};
+use super::kit::{Base, Kit, START, always, counts, once};
 
 struct Sqlite(TempDir);
 
@@ -92,6 +92,32 @@ fn a_table_of_old_is_gone_on_with() {
     SqliteOutbox::open(&path).unwrap();
 }
 
+#[test]
+fn a_payload_that_is_neither_text_nor_bytes_is_a_dead_letter() {
+    let directory = tempfile::tempdir().unwrap();
+    let base = Sqlite(directory);
+    old_table(&base.path());
+    base.execute("DELETE FROM control_events_outbox");
+    let kit = Kit::new(Box::new(base));
+    for (id, payload) in [("none", "NULL"), ("number", "7"), ("empty", "''")] {
+        kit.base.execute(&format!(
+            "INSERT INTO control_events_outbox \
+             (event_id, event_type, payload_json, created_at, attempt_count) \
+             VALUES ('{id}', 'tenant.created', {payload}, '2026-01-01T00:00:00.000Z', NULL)"
+        ));
+    }
+    kit.produce(&["good"]);
+    let mut publisher = kit.publisher(once(), always());
+    for _ in 0..4 {
+        publisher.pass().unwrap();
+    }
+    assert_eq!(counts(&mut publisher), (0, 3));
+    for dead in publisher.outbox().dead(3).unwrap() {
+        let error = "its payload is empty, or neither text nor bytes";
+        assert_eq!((dead.attempts, dead.error.as_str()), (1, error), "{}", dead.event_id);
+    }
+}
+
 /// The table as it was before rows had a time for the next attempt.
 fn old_table(path: &Path) {
     let connection = Connection::open(path).unwrap();
@@ -100,7 +126,7 @@ fn old_table(path: &Path) {
             "CREATE TABLE control_events_outbox (id INTEGER PRIMARY KEY AUTOINCREMENT, \
              event_id TEXT NOT NULL UNIQUE, event_type TEXT NOT NULL, tenant_id TEXT, stack_id TEXT, \
              version INTEGER, base_version INTEGER, artifact_ref TEXT, checksum TEXT, \
-             payload_json BLOB NOT NULL, created_at TEXT NOT NULL, attempt_count INTEGER DEFAULT 0, \
+             payload_json BLOB, created_at TEXT NOT NULL, attempt_count INTEGER DEFAULT 0, \
              last_error TEXT, last_attempt_at TEXT, published_control_version INTEGER, \
              published_at TEXT);
              INSERT INTO control_events_outbox (event_id, event_type, payload_json, created_at, \

@@ -1,6 +1,5 @@
 //! What holds whatever database the outbox is in.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
@@ -11,7 +10,9 @@ use wasink_feed::outbox::{Order, OutboxState};
 use wasink_feed::pump::{Pass, Pump, PumpOptions};
 use wasink_record::{Clock as _, ControlEvent, MAX_CONTROL_TEXT};
 
-use super::kit::{Answer, Kit, PATIENCE, START, Silent, always, counts, event, retry, trap};
+use super::kit::{
+    Answer, Kit, PATIENCE, START, Silent, always, counts, event, interrupted, once, retry, trap,
+};
 
 pub(crate) fn events_are_published_in_order_and_their_versions_written_down(kit: &Kit) {
     kit.produce(&["a", "b", "c"]);
@@ -177,9 +178,7 @@ pub(crate) fn what_no_consumer_would_take_does_not_get_into_a_feed(kit: &Kit) {
     let payload = kit.row("a", "payload_json").replacen("acme", &long, 1);
     assert!(payload.contains(&long), "{payload}");
     kit.base.execute(&format!("UPDATE control_events_outbox SET payload_json = '{payload}'"));
-    let mut options = PumpOptions::default();
-    options.attempts = 1;
-    let mut publisher = kit.publisher(options, always());
+    let mut publisher = kit.publisher(once(), always());
     assert_eq!(publisher.pass().unwrap(), Pass { published: 0, failed: 1 });
     let dead = publisher.outbox().dead(1).unwrap();
     assert!(dead[0].error.contains("`tenant_id` has 4097 bytes"), "{dead:?}");
@@ -224,9 +223,7 @@ pub(crate) fn an_event_that_stops_the_sink_is_found_among_others_and_given_up(ki
 
 pub(crate) fn a_call_that_was_ended_from_outside_is_nobodys_fault(kit: &Kit) {
     kit.produce(&["a"]);
-    let plugin: PluginName = "fake".parse().unwrap();
-    let interrupted = move || PluginError::Interrupted { plugin: plugin.clone(), call: "append" };
-    let answer: Answer = Box::new(move |_| Some(Err(interrupted().into())));
+    let answer: Answer = Box::new(move |_| Some(Err(interrupted("append").into())));
     let mut publisher = kit.publisher(PumpOptions::default(), answer);
     assert_eq!(publisher.pass().unwrap(), Pass::default());
     assert_eq!(kit.row("a", "attempt_count, last_error"), "0|-");
@@ -267,6 +264,11 @@ pub(crate) fn a_pump_that_is_to_stop_hands_nothing_more_over(kit: &Kit) {
         None
     });
     let mut options = PumpOptions::default();
+    // Nor is it that of the event when the sink is just being opened again.
+    kit.feed.lock().unwrap().is_ending = true;
+    assert_eq!(publisher.pass().unwrap(), Pass::default());
+    assert_eq!(kit.feed.lock().unwrap().reopened, 1);
+    assert_eq!(kit.row("a", "attempt_count, last_error"), "0|-");
     options.batch = 1;
     kit.feed.lock().unwrap().interrupted = Some(let_go);
     let pump = Pump::start(kit.publisher(options, answer), Arc::new(Silent)).unwrap();

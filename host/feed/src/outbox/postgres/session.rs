@@ -263,7 +263,7 @@ async fn caught_up() {
 
 /// The settings of a URL, or of pairs of keys and values. What is wrong with one is not repeated: there
 /// may be a password in it.
-fn config(url: &str) -> Result<Config, OutboxError> {
+pub(super) fn config(url: &str) -> Result<Config, OutboxError> {
     let refused = || {
         let text = "the URL of the database is not understood: it is \
                     `postgres://user:password@host:port/database?sslmode=require`, `sslmode` is \

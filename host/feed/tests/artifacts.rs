@@ -8,9 +8,9 @@
     reason = "a test ends where it fails"
 )]
 
-#[path = "store/keep.rs"]
+#[path = "artifacts/keep.rs"]
 mod keep;
-#[path = "store/server.rs"]
+#[path = "artifacts/server.rs"]
 mod server;
 
 use std::os::unix::fs::PermissionsExt as _;
