@@ -11,6 +11,8 @@
 #[path = "support/named.rs"]
 mod named;
 
+#[path = "library/feeds.rs"]
+mod feeds;
 #[path = "library/swap.rs"]
 mod swap;
 

@@ -39,6 +39,28 @@ pub trait Hooks: Send + Sync {
         let _ = (whose, limit);
     }
 
+    /// So many events of an outbox were published, and so many tried in vain.
+    fn outbox_passed(&self, outbox: &str, published: u64, failed: u64) {
+        let _ = (outbox, published, failed);
+    }
+
+    /// An event of an outbox is not published any more: it is a dead letter.
+    fn outbox_gave_up(&self, outbox: &str, event_id: &str, reason: &str) {
+        let _ = (outbox, event_id, reason);
+    }
+
+    /// So many events of a feed were applied; so many more were known already, or skipped as an operator
+    /// had asked.
+    fn feed_passed(&self, feed: &str, applied: u64, known: u64, skipped: u64) {
+        let _ = (feed, applied, known, skipped);
+    }
+
+    /// A feed stands still at an event that can't be applied. Told once, however often that event is
+    /// tried again.
+    fn feed_halted(&self, feed: &str, version: u64, reason: &str) {
+        let _ = (feed, version, reason);
+    }
+
     /// A step in the exchange of a plugin.
     fn swap(&self, event: &crate::swap::Event) {
         let _ = event;

@@ -21,6 +21,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use wasink_chassis::feed::{FeedSource, PolledEvent};
+use wasink_chassis::hooks::{Hooks, NoHooks};
 use wasink_chassis::logger::{Level, Line, Logger, printable};
 use wasink_chassis::plugin::{CallError, Failure, Interrupter};
 use wasink_record::{Clock, ControlEvent, Timestamp};
@@ -303,6 +304,13 @@ pub struct Applier<S: Store> {
     pruned: Option<Instant>,
     /// What all passes came to.
     total: Applied,
+    /// No more events are to be applied.
+    stop: Arc<AtomicBool>,
+    hooks: Arc<dyn Hooks>,
+    /// What hooks are told that the feed is called.
+    name: String,
+    /// The event that hooks were told to halt it.
+    halted_at: Option<u64>,
 }
 
 impl<S: Store> std::fmt::Debug for Applier<S> {
@@ -323,8 +331,28 @@ impl<S: Store> Applier<S> {
         clock: Arc<dyn Clock>,
         logger: Arc<dyn Logger>,
     ) -> Self {
-        let (stopped, pruned, total) = (false, None, Applied::default());
-        Self { source, store, apply, artifacts, options, clock, logger, stopped, pruned, total }
+        Self {
+            source,
+            store,
+            apply,
+            artifacts,
+            options,
+            clock,
+            logger,
+            stopped: false,
+            pruned: None,
+            total: Applied::default(),
+            stop: Arc::default(),
+            hooks: Arc::new(NoHooks),
+            name: String::new(),
+            halted_at: None,
+        }
+    }
+
+    /// Tells `hooks` what becomes of this feed, which they know by `name`.
+    #[must_use]
+    pub fn hooked(self, name: impl Into<String>, hooks: Arc<dyn Hooks>) -> Self {
+        Self { hooks, name: name.into(), ..self }
     }
 
     /// Applies what is behind the cursor, until there is nothing or something halts it. Waits for the
@@ -343,6 +371,7 @@ impl<S: Store> Applier<S> {
         let mut wait = self.options.wait;
         let passed = loop {
             match self.step(wait, &mut all) {
+                Ok(true) if self.stop.load(Ordering::Relaxed) => break Ok(()),
                 Ok(true) if until.is_some_and(|until| Instant::now() >= until) => break Ok(()),
                 Ok(true) => wait = Duration::ZERO,
                 Ok(false) => break Ok(()),
@@ -355,12 +384,31 @@ impl<S: Store> Applier<S> {
         if all.applied > 0 {
             self.apply.applied(all.applied);
         }
+        self.tell(all, &passed);
         passed?;
         if self.pruned.is_none_or(|at| at.elapsed() >= PRUNED_EVERY) {
             while self.store.prune(self.options.keep, self.clock.now())? == PRUNED_AT_ONCE {}
             self.pruned = Some(Instant::now());
         }
         Ok(all)
+    }
+
+    /// Tells what a pass came to.
+    fn tell(&mut self, all: Applied, passed: &Result<(), Halt>) {
+        if all != Applied::default() {
+            let [applied, known, skipped] =
+                [all.applied, all.known, all.skipped].map(|events| events as u64);
+            self.hooks.feed_passed(&self.name, applied, known, skipped);
+        }
+        match passed {
+            Err(Halt::Event { version, reason, .. }) if self.halted_at != Some(*version) => {
+                self.hooks.feed_halted(&self.name, *version, reason);
+                self.halted_at = Some(*version);
+            }
+            Ok(()) => self.halted_at = None,
+            // What can't be reached says nothing of the event that it may stand still at.
+            Err(_) => {}
+        }
     }
 
     /// Applies one batch; whether there may be more.
@@ -371,8 +419,10 @@ impl<S: Store> Applier<S> {
         let mut moved = false;
         let mut done = Vec::with_capacity(events.len());
         let mut halted = Ok(());
-                Ok(true) if self.stop.load(Ordering::Relaxed) => break Ok(()),
         for event in &events {
+            if self.stop.load(Ordering::Relaxed) {
+                break;
+            }
             let version = event.control_version;
             if version == 0 || i64::try_from(version).is_err() {
                 let reason = format!("it gives an event the control version {version}");
@@ -420,9 +470,6 @@ impl<S: Store> Applier<S> {
         let reason = match self.try_one(polled, place, all) {
             Ok(()) => return Ok(true),
             Err(NotApplied::Artifacts(error)) => return Err(Halt::Artifacts(error)),
-            if self.stop.load(Ordering::Relaxed) {
-                break;
-            }
             Err(NotApplied::Apply(ApplyError::Moved)) => return Ok(false),
             Err(NotApplied::Apply(ApplyError::Store(error))) => return Err(error.into()),
             Err(NotApplied::Apply(ApplyError::Refused(reason))) => reason,

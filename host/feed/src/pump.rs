@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use wasink_chassis::feed::FeedSink;
+use wasink_chassis::hooks::{Hooks, NoHooks};
 use wasink_chassis::logger::{Level, Line, Logger, printable};
 use wasink_chassis::plugin::{CallError, Failure, Interrupter, PluginError};
 use wasink_record::{Clock, ControlEvent, Timestamp};
@@ -85,6 +86,11 @@ pub struct Publisher {
     pruned: Option<Instant>,
     /// No more rows are to be handed over.
     stop: Arc<AtomicBool>,
+    hooks: Arc<dyn Hooks>,
+    /// What hooks are told that the outbox is called.
+    name: String,
+    /// Events that have become dead letters, and why, until that is settled and told.
+    given_up: Vec<(String, String)>,
 }
 
 impl std::fmt::Debug for Publisher {
@@ -147,8 +153,25 @@ impl Publisher {
         options: PumpOptions,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        let (alone, stopped, pruned, stop) = (0, false, None, Arc::default());
-        Self { outbox, sink, options, clock, alone, stopped, pruned, stop }
+        Self {
+            outbox,
+            sink,
+            options,
+            clock,
+            alone: 0,
+            stopped: false,
+            pruned: None,
+            stop: Arc::default(),
+            hooks: Arc::new(NoHooks),
+            name: String::new(),
+            given_up: Vec::new(),
+        }
+    }
+
+    /// Tells `hooks` what becomes of this outbox, which they know by `name`.
+    #[must_use]
+    pub fn hooked(self, name: impl Into<String>, hooks: Arc<dyn Hooks>) -> Self {
+        Self { hooks, name: name.into(), ..self }
     }
 
     /// Publishes what is due, until nothing is or something is in the way. Blocks for as long as the
@@ -171,8 +194,10 @@ impl Publisher {
                 break;
             }
             self.alone = self.alone.saturating_sub(1);
+            self.given_up.clear();
             let (one, next) = self.publish(&rows)?;
             self.outbox.settle()?;
+            self.tell(one);
             all.published += one.published;
             all.failed += one.failed;
             vain = if next == Next::Perhaps && one.published == 0 { vain + 1 } else { 0 };
@@ -190,6 +215,17 @@ impl Publisher {
             self.pruned = Some(Instant::now());
         }
         Ok((all, more))
+    }
+
+    /// Tells what became of some rows.
+    fn tell(&mut self, pass: Pass) {
+        if pass != Pass::default() {
+            let [published, failed] = [pass.published, pass.failed].map(|events| events as u64);
+            self.hooks.outbox_passed(&self.name, published, failed);
+        }
+        for (event_id, reason) in self.given_up.drain(..) {
+            self.hooks.outbox_gave_up(&self.name, &event_id, &reason);
+        }
     }
 
     /// Hands over these rows, and writes down what became of them; whether others may fare better.
@@ -232,6 +268,9 @@ impl Publisher {
                 next = Next::Perhaps;
             }
             self.outbox.failed(&failed, now)?;
+            if failed.again.is_none() {
+                self.given_up.push((row.event_id.clone(), failed.error));
+            }
         }
         let pass = Pass { published: published.len(), failed: refused.len() };
         Ok((pass, next))

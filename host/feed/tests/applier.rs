@@ -9,11 +9,12 @@ mod follower;
 mod kit;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rusqlite::{Connection, Transaction};
 use wasink_chassis::feed::PolledEvent;
+use wasink_chassis::hooks::Hooks;
 use wasink_feed::applier::sqlite::SqliteStore;
 use wasink_feed::applier::{
     Applied, Applier, ApplierOptions, Apply, ApplyError, FeedStatus, Halt, Halted, Place,
@@ -379,6 +380,43 @@ fn each_feed_of_a_database_forgets_its_own_ids() {
     other.apply("b", Place { since: 1, version: 2 }, now, &mut nothing).unwrap();
     assert_eq!(other.prune(age, later).unwrap(), 1);
     assert!(known(&mut other, "both") && !known(&mut other, "b"));
+}
+
+#[test]
+fn hooks_are_told_what_becomes_of_a_feed_and_of_a_halt_once() {
+    #[derive(Default)]
+    struct Told(Mutex<Vec<String>>);
+    impl Hooks for Told {
+        fn feed_passed(&self, feed: &str, applied: u64, known: u64, skipped: u64) {
+            let told = format!("{feed}: {applied} applied, {known} known, {skipped} skipped");
+            self.0.lock().unwrap().push(told);
+        }
+        fn feed_halted(&self, feed: &str, version: u64, reason: &str) {
+            self.0.lock().unwrap().push(format!("{feed} halts at {version}: {reason}"));
+        }
+    }
+    let (kit, hooks) = (Kit::new(), Arc::new(Told::default()));
+    kit.put(vec![event("a", 1), event("a", 2), of("refused", "b", 3), event("c", 4)]);
+    let mut applier = kit.applier().hooked("control", hooks.clone());
+    let told = || std::mem::take(&mut *hooks.0.lock().unwrap());
+    applier.pass().unwrap_err();
+    let halts = "control halts at 3: I can't";
+    assert_eq!(told(), ["control: 1 applied, 1 known, 0 skipped", halts]);
+    // It is the same halt, also where the feed could not be asked in the meantime.
+    applier.pass().unwrap_err();
+    kit.feed.lock().unwrap().broken = true;
+    assert!(matches!(applier.pass(), Err(Halt::Source(_))));
+    applier.pass().unwrap_err();
+    assert!(told().is_empty());
+    applier.store().skip(3, "ticket 10").unwrap();
+    applier.pass().unwrap();
+    assert_eq!(told(), ["control: 1 applied, 0 known, 1 skipped"]);
+    applier.pass().unwrap();
+    assert!(told().is_empty(), "there was nothing");
+    // Behind a replay it is another.
+    applier.store().replay(2).unwrap();
+    applier.pass().unwrap_err();
+    assert_eq!(told(), [halts]);
 }
 
 #[test]

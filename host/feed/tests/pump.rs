@@ -43,6 +43,7 @@ suite! {
     a_feed_that_can_t_be_reached_holds_up_what_comes_after_and_nothing_dies_of_it
     where_order_does_not_matter_others_get_by
     an_event_that_is_refused_is_a_dead_letter_in_the_end_and_can_come_back
+    hooks_are_told_what_is_published_and_what_is_given_up
     rows_that_no_event_comes_of_are_told_and_given_up
     what_no_consumer_would_take_does_not_get_into_a_feed
     a_feed_that_gives_no_version_has_not_published

@@ -8,7 +8,7 @@ use serde::Serialize;
 use wasink_chassis::config::{
     Config, DatabaseConfig, FeedConfig, Order, OutboxConfig, PluginConfig, SecretConfig,
 };
-use wasink_chassis::hooks::NoHooks;
+use wasink_chassis::hooks::{Hooks, NoHooks};
 use wasink_chassis::logger::{Level, Line, Logger};
 use wasink_chassis::{Ends, OpenError, Secret, SinkProblem};
 use wasink_feed::applier::rows::Rows;
@@ -45,15 +45,30 @@ impl Feeds {
         plugins: Arc<WasmPlugins>,
         logger: Arc<dyn Logger>,
     ) -> Result<Self, Error> {
-        let ends = Ends::new(config, plugins, logger.clone(), Arc::new(NoHooks))?;
+        Self::open_hooked(config, plugins, logger, Arc::new(NoHooks))
+    }
+
+    /// As [`open`](Self::open), with `hooks` being told as things happen.
+    ///
+    /// # Errors
+    ///
+    /// As for [`open`](Self::open).
+    pub fn open_hooked(
+        config: &Config,
+        plugins: Arc<WasmPlugins>,
+        logger: Arc<dyn Logger>,
+        hooks: Arc<dyn Hooks>,
+    ) -> Result<Self, Error> {
+        let ends = Ends::new(config, plugins, logger.clone(), hooks.clone())?;
         check_all(config, &ends)?;
         let mut feeds = Self { pumps: Vec::new(), followers: Vec::new() };
         for outbox in &config.outboxes {
-            let pump = start_pump(outbox, &ends, &logger).map_err(OpenError::System)?;
+            let pump = start_pump(outbox, &ends, &logger, &hooks).map_err(OpenError::System)?;
             feeds.pumps.push((outbox.clone(), pump));
         }
         for feed in &config.feeds {
-            let follower = start_follower(feed, &ends, &logger).map_err(OpenError::System)?;
+            let follower =
+                start_follower(feed, &ends, &logger, &hooks).map_err(OpenError::System)?;
             feeds.followers.push((feed.clone(), follower));
         }
         Ok(feeds)
@@ -100,30 +115,15 @@ fn check_all(config: &Config, ends: &Ends) -> Result<(), Error> {
     let instances = instances.chain(config.feeds.iter().map(|feed| &feed.instance));
     let mut problems: Vec<SinkProblem> =
         instances.filter_map(|instance| ends.check(instance).err()).collect();
+    problems.extend(config.outboxes.iter().filter_map(|outbox| check_database(outbox).err()));
     for feed in &config.feeds {
         problems.extend(artifacts(feed).err());
+        let secrets = feed.artifacts.iter().flat_map(|store| &store.secrets);
+        problems.extend(secrets.filter_map(|(_, secret)| read(&feed.instance, secret).err()));
     }
     if problems.is_empty() { Ok(()) } else { Err(OpenError::Sinks(problems).into()) }
 }
 
-/// How the feeds of a configuration are doing.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
-pub struct FeedsStatus {
-    /// Outboxes that are published.
-    pub outboxes: Vec<OutboxStatus>,
-    /// Feeds that are applied.
-    pub feeds: Vec<FeedStatus>,
-}
-    problems.extend(config.outboxes.iter().filter_map(|outbox| check_database(outbox).err()));
-
-/// How an outbox is doing.
-        let secrets = feed.artifacts.iter().flat_map(|store| &store.secrets);
-        problems.extend(secrets.filter_map(|(_, secret)| read(&feed.instance, secret).err()));
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
-pub struct OutboxStatus {
-    /// Its name.
 /// What can be said of an outbox's database without reaching it.
 fn check_database(of: &OutboxConfig) -> Result<(), SinkProblem> {
     let DatabaseConfig::Postgres { url, password } = &of.database else { return Ok(()) };
@@ -141,6 +141,21 @@ fn refused(of: &PluginConfig, reason: String) -> SinkProblem {
     SinkProblem::Refused { place: of.called(), reason }
 }
 
+/// How the feeds of a configuration are doing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct FeedsStatus {
+    /// Outboxes that are published.
+    pub outboxes: Vec<OutboxStatus>,
+    /// Feeds that are applied.
+    pub feeds: Vec<FeedStatus>,
+}
+
+/// How an outbox is doing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct OutboxStatus {
+    /// Its name.
     pub name: String,
     /// The feed sink.
     pub plugin: String,
@@ -321,7 +336,12 @@ fn make_private(path: &Path) -> std::io::Result<()> {
     }
 }
 
-fn start_pump(of: &OutboxConfig, ends: &Ends, logger: &Arc<dyn Logger>) -> std::io::Result<Pump> {
+fn start_pump(
+    of: &OutboxConfig,
+    ends: &Ends,
+    logger: &Arc<dyn Logger>,
+    hooks: &Arc<dyn Hooks>,
+) -> std::io::Result<Pump> {
     let mut options = PumpOptions::default();
     options.period = of.period;
     options.batch = usize::try_from(of.batch.get()).unwrap_or(usize::MAX);
@@ -331,12 +351,13 @@ fn start_pump(of: &OutboxConfig, ends: &Ends, logger: &Arc<dyn Logger>) -> std::
         Order::Held => outbox::Order::Held,
         Order::Relaxed => outbox::Order::Relaxed,
     };
-    let (of, ends) = (of.clone(), ends.clone());
+    let (of, ends, hooks) = (of.clone(), ends.clone(), hooks.clone());
     let logger = Named::around(logger, &of.instance);
     let open = move || {
         let outbox = connect(&of).map_err(|error| error.to_string())?;
         let sink = ends.sink(&of.instance).map_err(|problem| problem.to_string())?;
-        Ok(Publisher::new(outbox, sink, options, Arc::new(SystemClock)))
+        let publisher = Publisher::new(outbox, sink, options, Arc::new(SystemClock));
+        Ok(publisher.hooked(&of.instance.name, hooks.clone()))
     };
     Pump::start_with(open, options.period, logger)
 }
@@ -345,12 +366,13 @@ fn start_follower(
     of: &FeedConfig,
     ends: &Ends,
     logger: &Arc<dyn Logger>,
+    hooks: &Arc<dyn Hooks>,
 ) -> std::io::Result<Follower> {
     let mut options = ApplierOptions::default();
     options.batch = of.batch.get();
     options.wait = of.wait;
     options.keep = of.keep;
-    let (of, ends, period) = (of.clone(), ends.clone(), of.period);
+    let (of, ends, hooks, period) = (of.clone(), ends.clone(), hooks.clone(), of.period);
     let logger = Named::around(logger, &of.instance);
     let log = logger.clone();
     let open = move || {
@@ -362,7 +384,9 @@ fn start_follower(
         let artifacts = artifacts(&of).map_err(|problem| problem.to_string())?;
         let source = ends.source(&of.instance).map_err(|problem| problem.to_string())?;
         let clock = Arc::new(SystemClock);
-        Ok(Applier::new(source, store, Box::new(rows), artifacts, options, clock, log.clone()))
+        let rows = Box::new(rows);
+        let applier = Applier::new(source, store, rows, artifacts, options, clock, log.clone());
+        Ok(applier.hooked(&of.instance.name, hooks.clone()))
     };
     Follower::start_with(open, period, logger)
 }

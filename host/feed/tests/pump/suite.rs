@@ -2,9 +2,11 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::sync_channel;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use wasink_chassis::config::PluginName;
+use wasink_chassis::hooks::Hooks;
 use wasink_chassis::plugin::{CallError, Failure, PluginError};
 use wasink_feed::outbox::{Order, OutboxState};
 use wasink_feed::pump::{Pass, Pump, PumpOptions};
@@ -142,6 +144,43 @@ pub(crate) fn an_event_that_is_refused_is_a_dead_letter_in_the_end_and_can_come_
     assert_eq!(kit.row("bad", "published_control_version"), "3");
 }
 
+pub(crate) fn hooks_are_told_what_is_published_and_what_is_given_up(kit: &Kit) {
+    #[derive(Default)]
+    struct Told(Mutex<Vec<String>>);
+    impl Hooks for Told {
+        fn outbox_passed(&self, outbox: &str, published: u64, failed: u64) {
+            let told = format!("{outbox}: {published} published, {failed} failed");
+            self.0.lock().unwrap().push(told);
+        }
+        fn outbox_gave_up(&self, outbox: &str, event_id: &str, reason: &str) {
+            self.0.lock().unwrap().push(format!("{outbox} gives `{event_id}` up: {reason}"));
+        }
+    }
+    kit.produce(&["a", "b", "c"]);
+    let answer: Answer =
+        Box::new(|id| (id == "b").then(|| Err(Failure::Rejected("too odd".to_owned()).into())));
+    let hooks = Arc::new(Told::default());
+    let mut options = PumpOptions::default();
+    options.attempts = 2;
+    let mut publisher = kit.publisher(options, answer).hooked("admin", hooks.clone());
+    let told = || std::mem::take(&mut *hooks.0.lock().unwrap());
+    publisher.pass().unwrap();
+    assert_eq!(told(), ["admin: 1 published, 1 failed"]);
+    // It is not tried before its time.
+    publisher.pass().unwrap();
+    assert!(told().is_empty());
+    kit.clock.go_on(options.backoff.longest);
+    publisher.pass().unwrap();
+    assert_eq!(
+        told(),
+        [
+            "admin: 0 published, 1 failed",
+            "admin gives `b` up: too odd",
+            "admin: 1 published, 0 failed"
+        ]
+    );
+}
+
 pub(crate) fn rows_that_no_event_comes_of_are_told_and_given_up(kit: &Kit) {
     kit.produce(&["nonsense", "other", "good"]);
     let payload = kit.row("good", "payload_json");
@@ -149,9 +188,7 @@ pub(crate) fn rows_that_no_event_comes_of_are_told_and_given_up(kit: &Kit) {
         let set = format!("SET payload_json = '{payload}' WHERE event_id = '{id}'");
         kit.base.execute(&format!("UPDATE control_events_outbox {set}"));
     }
-    let mut options = PumpOptions::default();
-    options.attempts = 1;
-    let mut publisher = kit.publisher(options, always());
+    let mut publisher = kit.publisher(once(), always());
     for _ in 0..3 {
         publisher.pass().unwrap();
     }
@@ -227,6 +264,11 @@ pub(crate) fn a_call_that_was_ended_from_outside_is_nobodys_fault(kit: &Kit) {
     let mut publisher = kit.publisher(PumpOptions::default(), answer);
     assert_eq!(publisher.pass().unwrap(), Pass::default());
     assert_eq!(kit.row("a", "attempt_count, last_error"), "0|-");
+    // Nor is it that of the event when the sink is just being opened again.
+    kit.feed.lock().unwrap().is_ending = true;
+    assert_eq!(publisher.pass().unwrap(), Pass::default());
+    assert_eq!(kit.feed.lock().unwrap().reopened, 1);
+    assert_eq!(kit.row("a", "attempt_count, last_error"), "0|-");
     let mut publisher = kit.publisher(PumpOptions::default(), always());
     assert_eq!(publisher.pass().unwrap(), Pass { published: 1, failed: 0 });
 }
@@ -264,11 +306,6 @@ pub(crate) fn a_pump_that_is_to_stop_hands_nothing_more_over(kit: &Kit) {
         None
     });
     let mut options = PumpOptions::default();
-    // Nor is it that of the event when the sink is just being opened again.
-    kit.feed.lock().unwrap().is_ending = true;
-    assert_eq!(publisher.pass().unwrap(), Pass::default());
-    assert_eq!(kit.feed.lock().unwrap().reopened, 1);
-    assert_eq!(kit.row("a", "attempt_count, last_error"), "0|-");
     options.batch = 1;
     kit.feed.lock().unwrap().interrupted = Some(let_go);
     let pump = Pump::start(kit.publisher(options, answer), Arc::new(Silent)).unwrap();
