@@ -31,7 +31,7 @@ fn hooks_know_outboxes_and_feeds_by_their_names() {
         &directory,
         &format!(
             "[[outbox]]\nname = 'admin'\nplugin = 'file'\ndatabase = '{1}'\n\
-             grants.directory = 'feed'\n\
+             grants.directory = '{0}'\n\
              [[feed]]\nname = 'control'\nplugin = 'file'\ndatabase = '{2}'\nwait = '200ms'\n\
              period = '1s'\ngrants.directory = '{0}'\n",
             path("feed").display(),
