@@ -12,6 +12,7 @@ mod support;
 
 mod command {
     mod configuration;
+    mod conformance;
     mod crash;
     mod daemon;
     mod dead;

@@ -19,6 +19,8 @@ mod nats;
 mod cache;
 #[path = "plugins/calls.rs"]
 mod calls;
+#[path = "plugins/conformance.rs"]
+mod conformance;
 #[path = "plugins/connections.rs"]
 mod connections;
 #[path = "plugins/describe_and_open.rs"]

@@ -7,7 +7,7 @@ use super::operator::Operator;
 /// As in `cargo xtask bless`.
 const BLESS: &str = "WASINK_BLESS";
 
-const COMMANDS: [&str; 41] = [
+const COMMANDS: [&str; 42] = [
     "",
     "run",
     "serve",
@@ -18,6 +18,7 @@ const COMMANDS: [&str; 41] = [
     "plugins",
     "plugins list",
     "plugins inspect",
+    "plugins test",
     "plugins swap",
     "plugins rollback",
     "plugins history",

@@ -86,7 +86,13 @@ impl Ends {
         opened.map_err(|error| SinkProblem::plugin(of, error))
     }
 
-    fn request(&self, of: &PluginConfig) -> Result<OpenRequest, SinkProblem> {
+    /// What an instance is opened with, be it an end of a feed or a sink: its directory is made, its
+    /// secrets are read.
+    ///
+    /// # Errors
+    ///
+    /// A directory or a secret that can't be had.
+    pub fn request(&self, of: &PluginConfig) -> Result<OpenRequest, SinkProblem> {
         let request = start::request(&self.node_id, of, &self.logger, &self.hooks, &self.epoch);
         Ok(OpenRequest { grants: start::grants(of)?, ..request })
     }

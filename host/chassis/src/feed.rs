@@ -78,6 +78,11 @@ pub trait FeedPlugin: Send {
 
     /// A way for other threads to end the call that is under way.
     fn interrupter(&self) -> Interrupter;
+
+    /// Bytes of memory that the instance has; `None` where that is not known.
+    fn memory(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// An instance of a source of control events.

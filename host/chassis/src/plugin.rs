@@ -179,6 +179,11 @@ pub trait SinkPlugin: Send {
     /// A way for other threads to end the call that is under way.
     fn interrupter(&self) -> Interrupter;
 
+    /// Bytes of memory that the instance has; `None` where that is not known.
+    fn memory(&self) -> Option<u64> {
+        None
+    }
+
     /// What a plugin that keeps its records for tests has kept; `None` where this one does not.
     ///
     /// # Errors

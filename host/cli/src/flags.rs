@@ -435,6 +435,39 @@ pub(crate) enum Plugins {
         #[command(flatten)]
         json: Json,
     },
+    /// Try a plugin against the contract
+    ///
+    /// Each clause is tried by itself: it is kept, broken, or could not be tried. What is broken is told
+    /// with what the plugin was given, what came of it, and where the contract says so. The exit status
+    /// is 1 where any is.
+    Test {
+        /// Its name, or a component, whether or not it is in a plugin directory
+        #[arg(value_name = "NAME|FILE")]
+        name: String,
+        /// The one of this kind, where several have the name [default: the first kind that has it]
+        #[arg(long)]
+        kind: Option<PluginKind>,
+        /// Its settings, an object [default: the first example in its schema]
+        #[arg(long, value_name = "JSON", value_parser = json_object)]
+        settings: Option<JsonObject>,
+        /// Grants, an object as in a `[[sink]]`, beside what the plugin asks for and the kit can give
+        #[arg(long, value_name = "JSON", value_parser = json_object)]
+        grants: Option<JsonObject>,
+        /// For a source of a feed: a component that appends events where it reads them
+        #[arg(long, value_name = "FILE")]
+        feed_sink: Option<PathBuf>,
+        /// How many records it is given in a row
+        #[arg(long, value_name = "COUNT", default_value_t = 1_000_000)]
+        records: usize,
+        /// How often it is opened and closed in a row
+        #[arg(long, value_name = "COUNT", default_value_t = 1_000)]
+        rounds: usize,
+        /// Write the report as JUnit XML to this file, too
+        #[arg(long, value_name = "FILE")]
+        junit: Option<PathBuf>,
+        #[command(flatten)]
+        json: Json,
+    },
     /// Put another version in charge, while wasink runs
     Swap {
         /// The plugin
@@ -558,6 +591,13 @@ fn share(text: &str) -> Result<f64, String> {
 }
 
 /// The name of a plugin.
+/// An object of JSON, as a flag has it.
+pub(crate) type JsonObject = serde_json::Map<String, serde_json::Value>;
+
+fn json_object(text: &str) -> Result<JsonObject, String> {
+    serde_json::from_str(text).map_err(|error| format!("expected an object of JSON: {error}"))
+}
+
 fn plugin_name(text: &str) -> Result<String, String> {
     let name = wasink::config::PluginName::new(text).map_err(|error| error.to_string())?;
     Ok(name.to_string())

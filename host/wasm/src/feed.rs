@@ -95,6 +95,10 @@ impl<G: Guest + Send> FeedPlugin for Instance<G> {
     fn interrupter(&self) -> Interrupter {
         self.stopper()
     }
+
+    fn memory(&self) -> Option<u64> {
+        self.memory_bytes()
+    }
 }
 
 impl FeedSource for Instance<SourceGuest> {

@@ -308,6 +308,11 @@ impl<G: Guest> Instance<G> {
         self.live.as_ref().is_some_and(|live| is(&live.guest))
     }
 
+    /// Bytes of memory that the guest has; `None` where there is none.
+    pub(crate) fn memory_bytes(&self) -> Option<u64> {
+        self.live.as_ref().map(|live| live.store.data().bounds.memory())
+    }
+
     /// Throws the guest away and opens another.
     pub(crate) fn renew(&mut self) -> Result<(), PluginError> {
         self.live = None;

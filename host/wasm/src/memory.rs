@@ -25,6 +25,11 @@ impl Bounds {
         Self { limits, memory, table, reached, refused: None }
     }
 
+    /// Bytes of memory that there are.
+    pub(crate) fn memory(&self) -> u64 {
+        self.memory.used as u64
+    }
+
     /// What was refused since this was asked last.
     pub(crate) fn take_refused(&mut self) -> Option<Limit> {
         self.refused.take()

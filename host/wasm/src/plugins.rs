@@ -219,7 +219,17 @@ impl WasmPlugins {
         self.report_from(Some(world), name, &Origin::Directory)
     }
 
-    /// The same for the component in a file, whatever sort it is of. Its name is the file's, with `-` for
+    /// The bytes of a plugin of any sort, as they are now.
+    ///
+    /// # Errors
+    ///
+    /// Where there is none of this name, or its file can't be read.
+    pub fn component(&self, world: World, name: &PluginName) -> Result<Vec<u8>, PluginError> {
+        Ok(self.read(world, name, &Origin::Directory)?.bytes)
+    }
+
+    /// What the component in a file says of itself, as for [`report_of`](Self::report_of), whatever sort
+    /// it is of. Its name is the file's, with `-` for
     /// what the names of plugins have not.
     ///
     /// # Errors

@@ -102,6 +102,10 @@ impl SinkPlugin for Instance<SinkGuest> {
         self.stopper()
     }
 
+    fn memory(&self) -> Option<u64> {
+        self.memory_bytes()
+    }
+
     fn captured(&mut self) -> Result<Option<Vec<Captured>>, CallError> {
         let entries = self.call("entries", async |live| match &live.guest.capture {
             Some(capture) => Ok(Some(call(&mut live.store, &capture.entries).await?.0)),

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use wasink::config::{Config, PluginName, SinkConfig, asked};
 use wasink::plugin::PluginError;
 use wasink::{PluginFile, PluginReport, WasmPlugins, World};
+use wasink_kit::Trial;
 
 use super::tell;
 use crate::daemon::{Daemon, DaemonError};
@@ -82,6 +83,46 @@ pub(super) fn run(config: &Config, command: &Plugins) -> Result<Exit, Failure> {
             };
             out::print(&text)?;
             Ok(Exit::Success)
+        }
+        Plugins::Test { name, kind, settings, grants, feed_sink, records, rounds, junit, json } => {
+            let plugins = plugins()?;
+            // What comes with the program is a file for as long as it is tried.
+            let scratch;
+            let file = if is_file(name) {
+                Path::new(name).to_owned()
+            } else {
+                let (report, _) = inspected(&plugins, name, *kind)?;
+                scratch = tempfile::tempdir()?;
+                let file = scratch.path().join(format!("{name}.wasm"));
+                let bytes = plugins.component(report.inspection.world, &report.name)?;
+                std::fs::write(&file, bytes)?;
+                file
+            };
+            let mut trial = Trial::new(file);
+            trial.settings = settings.clone().unwrap_or_default();
+            trial.grants = grants.clone().unwrap_or_default();
+            trial.feed_sink.clone_from(feed_sink);
+            trial.limits = config.limits;
+            (trial.records, trial.rounds) = (*records, *rounds);
+            let mut printed = Ok(());
+            let report = wasink_kit::try_out(&trial, &mut |finding| {
+                if !json.json && printed.is_ok() {
+                    printed = out::print(&finding.text());
+                }
+            });
+            let report = report.with_context(|| format!("`{name}` can't be tried"))?;
+            printed?;
+            if let Some(path) = junit {
+                let xml = report.junit().map_err(|error| anyhow!(error))?;
+                let written = std::fs::write(path, xml);
+                written.with_context(|| format!("the report `{}`", path.display()))?;
+            }
+            if json.json {
+                out::print(&show::json(&json!(report)))?;
+            } else {
+                out::print(&report.summary())?;
+            }
+            Ok(if report.is_conforming() { Exit::Success } else { Exit::Failure })
         }
         Plugins::Swap { name, to, json } => {
             let body = json!({ "to": target(to.as_deref())? });

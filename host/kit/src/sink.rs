@@ -1,0 +1,604 @@
+//! What is tried of a sink.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use wasink_chassis::plugin::{Acknowledges, CallError, Exception, Failure, Outcome};
+use wasink_journal::Batch;
+
+use crate::clause::{
+    AGAIN, ANSWERS, CLOSES, DOUBT, EXCEPTIONS, FLUSHED, FLUSHES, GROWTH, HONEST, KEEPS, OPENS,
+    PATIENCE, RECOVERS, REPEATS, ROUNDS, UNFIT, VALUES,
+};
+use crate::receiver::Mood;
+use crate::records::{Maker, hard};
+use crate::subject::{Place, Sink, Stopped, Subject};
+use crate::{Clause, Evidence, KitError, Run, Trial, Tried, told, unfit};
+
+/// As many records as a batch has at the most, without a configuration that says otherwise.
+const LARGEST: usize = 1_024;
+/// More memory than this beyond what it had after the first tenth of many records is growth.
+const MOST_GROWTH: u64 = 8 << 20;
+
+/// What can't be tried where plain records fail.
+const BEHIND_ANSWERS: [Clause; 10] =
+    [VALUES, REPEATS, KEEPS, FLUSHED, AGAIN, GROWTH, HONEST, DOUBT, PATIENCE, RECOVERS];
+/// What else can't be where it does not open.
+const BEHIND_OPEN: [Clause; 6] = [UNFIT, FLUSHES, CLOSES, ROUNDS, ANSWERS, EXCEPTIONS];
+
+/// What goes from one check to the next.
+struct Sinks<'a> {
+    subject: &'a mut Subject,
+    maker: Maker,
+    /// Whether what it makes of a record names it, so that it can be looked for.
+    names_records: bool,
+}
+
+pub(crate) fn check(
+    run: &mut Run<'_>,
+    subject: &mut Subject,
+    trial: &Trial,
+) -> Result<(), KitError> {
+    let place = subject.place()?;
+    let mut opened = false;
+    run.check(OPENS, |evidence| match subject.sink(&place) {
+        Ok(_) => {
+            opened = true;
+            Ok(())
+        }
+        Err(Stopped::Fault(reason)) => {
+            evidence.push(Evidence::new("`open`", reason));
+            Ok(())
+        }
+        Err(Stopped::Unfit(reason)) => Err(format!("{reason}; give it the settings that it needs")),
+    });
+    if !opened {
+        run.leave_out(&BEHIND_OPEN, "it does not open");
+        run.leave_out(&BEHIND_ANSWERS, "it does not open");
+        return Ok(());
+    }
+    let odd = subject.place()?;
+    unfit(run, subject, &odd);
+    let mut sinks = Sinks { subject, maker: Maker::new(), names_records: false };
+    sinks.names_records = sinks.find_names().unwrap_or_default();
+    // Whatever comes behind one that fails would tell the same once more.
+    if !run.holds(|run| sinks.flushes(run))? {
+        run.leave_out(&[CLOSES, ROUNDS, ANSWERS, EXCEPTIONS], "its `flush` fails already");
+        run.leave_out(&BEHIND_ANSWERS, "its `flush` fails already");
+        return Ok(());
+    }
+    let closes = run.holds(|run| sinks.closes(run))?;
+    if closes {
+        sinks.rounds(run, trial.rounds)?;
+    } else {
+        run.leave_out(&[ROUNDS], "its `close` fails already");
+    }
+    if !run.holds(|run| sinks.answers(run))? {
+        run.leave_out(&BEHIND_ANSWERS, "plain records fail already");
+        return Ok(());
+    }
+    sinks.values(run)?;
+    sinks.repeats(run)?;
+    sinks.keeps(run)?;
+    if closes {
+        sinks.again(run)?;
+    } else {
+        run.leave_out(&[AGAIN], "its `close` fails already");
+    }
+    sinks.growth(run, trial.records)?;
+    sinks.receiver(run)
+}
+
+/// Whether an answer of this kind names records that it can't.
+fn names_wrongly(error: &CallError) -> bool {
+    matches!(error, CallError::Failed(Failure::Broken(reason)) if reason.starts_with("its answer names"))
+}
+
+/// Which records of a batch an answer calls as good as delivered.
+fn delivered(len: usize, exceptions: &[Exception]) -> Vec<usize> {
+    let not = |index: &usize| {
+        exceptions
+            .iter()
+            .any(|exception| exception.index == *index && exception.outcome != Outcome::Duplicate)
+    };
+    (0..len).filter(|index| !not(index)).collect()
+}
+
+fn outcomes(exceptions: &[Exception]) -> String {
+    let some: Vec<_> = exceptions
+        .iter()
+        .take(3)
+        .map(|exception| format!("record {}: {:?}", exception.index, exception.outcome))
+        .collect();
+    format!("{} exceptions ({})", exceptions.len(), some.join(", "))
+}
+
+impl Sinks<'_> {
+    fn open(&self, place: &Place) -> Result<Sink, String> {
+        self.subject.sink(place).map_err(Stopped::reason)
+    }
+
+    /// Whether a mark of a record can be found again once it is delivered.
+    fn find_names(&mut self) -> Result<bool, String> {
+        let place = self.subject.place().map_err(|error| error.to_string())?;
+        let mut sink = self.open(&place)?;
+        let Some(stream) = self.subject.description.streams.first().copied() else {
+            return Ok(false);
+        };
+        let (batch, marks) = self.maker.plain(stream, 1);
+        sink.write(&batch).map_err(|error| told(&error))?;
+        sink.flush().map_err(|error| told(&error))?;
+        let lacks = place.lacks(Some(&mut sink), &marks).map_err(|error| error.to_string())?;
+        Ok(lacks.is_none())
+    }
+
+    fn named(&self) -> Tried {
+        match self.names_records {
+            true => Ok(()),
+            false => {
+                Err("what it makes of records does not name them, or is not where the kit can \
+                          see it"
+                    .to_owned())
+            }
+        }
+    }
+
+    /// Writes, and puts what is wrong where it belongs.
+    fn write(
+        sink: &mut Sink,
+        batch: &Arc<Batch>,
+        what: &str,
+        evidence: &mut Vec<Evidence>,
+        misnamed: &mut Vec<Evidence>,
+    ) -> Option<Vec<Exception>> {
+        match sink.write(batch) {
+            Ok(exceptions) => Some(exceptions),
+            Err(error) if names_wrongly(&error) => {
+                misnamed.push(Evidence::new(what, told(&error)));
+                None
+            }
+            Err(error) => {
+                evidence.push(Evidence::new(what, told(&error)));
+                None
+            }
+        }
+    }
+
+    fn answers(&mut self, run: &mut Run<'_>) -> Result<(), KitError> {
+        let place = self.subject.place()?;
+        let mut misnamed = Vec::new();
+        run.check(ANSWERS, |evidence| {
+            for stream in self.subject.description.streams.clone() {
+                let mut sink = self.open(&place)?;
+                for len in [1, 2, LARGEST] {
+                    let (batch, marks) = self.maker.plain(stream, len);
+                    let what = format!("`write` of {len} plain records of `{stream}`");
+                    let answer = Self::write(&mut sink, &batch, &what, evidence, &mut misnamed);
+                    let Some(exceptions) = answer else { break };
+                    // A receiver may have reasons of its own not to take one, and say so.
+                    let passing = |exception: &Exception| {
+                        matches!(exception.outcome, Outcome::Retry(_) | Outcome::InDoubt(_))
+                    };
+                    if exceptions.iter().any(passing) {
+                        evidence.push(Evidence::new(what, outcomes(&exceptions)));
+                        continue;
+                    }
+                    let good = delivered(len, &exceptions);
+                    let marks: Vec<_> =
+                        good.into_iter().filter_map(|index| marks.get(index).cloned()).collect();
+                    if let Err(error) = sink.flush() {
+                        evidence.push(Evidence::new(format!("`flush` after {what}"), told(&error)));
+                        break;
+                    }
+                    if !self.names_records {
+                        continue;
+                    }
+                    let lacks = place.lacks(Some(&mut sink), &marks);
+                    if let Some(mark) = lacks.map_err(|error| error.to_string())? {
+                        let came = format!("delivered, and `{mark}` is nowhere");
+                        evidence.push(Evidence::new(what, came));
+                    }
+                }
+            }
+            Ok(())
+        });
+        run.check(EXCEPTIONS, |evidence| {
+            evidence.append(&mut misnamed);
+            Ok(())
+        });
+        Ok(())
+    }
+
+    fn values(&mut self, run: &mut Run<'_>) -> Result<(), KitError> {
+        let place = self.subject.place()?;
+        run.check(VALUES, |evidence| {
+            for stream in self.subject.description.streams.clone() {
+                let mut sink = self.open(&place)?;
+                let records = hard(&mut self.maker, stream);
+                // Each by itself, so that it is known which one it was; then all at once.
+                for (what, record) in &records {
+                    let batch = self.maker.batch(stream, std::slice::from_ref(record));
+                    let sent = format!("`write` of a record of `{stream}` with {what}");
+                    if let Some(error) = no_answer(sink.write(&batch)) {
+                        let mut sent = format!("{sent}: {record}");
+                        if sent.len() > 600 {
+                            let cut = (0..=600).rev().find(|cut| sent.is_char_boundary(*cut));
+                            sent.truncate(cut.unwrap_or_default());
+                            sent.push('…');
+                        }
+                        evidence.push(Evidence::new(sent, told(&error)));
+                        sink = self.open(&place)?;
+                    }
+                }
+                let lines: Vec<_> = records.into_iter().map(|(_, record)| record).collect();
+                let batch = self.maker.batch(stream, &lines);
+                if let Some(error) = no_answer(sink.write(&batch)) {
+                    let sent = format!("`write` of all hard records of `{stream}` at once");
+                    evidence.push(Evidence::new(sent, told(&error)));
+                } else if let Err(error) = sink.flush() {
+                    evidence.push(Evidence::new("`flush` after those", told(&error)));
+                }
+            }
+            Ok(())
+        });
+        Ok(())
+    }
+
+    fn repeats(&mut self, run: &mut Run<'_>) -> Result<(), KitError> {
+        let place = self.subject.place()?;
+        run.check(REPEATS, |evidence| {
+            let Some(stream) = self.subject.description.streams.first().copied() else {
+                return Err("it accepts no stream".to_owned());
+            };
+            let (batch, marks) = self.maker.plain(stream, 10);
+            let mut sink = self.open(&place)?;
+            for n in 1..=3 {
+                let what = format!("the same 10 records for the {n}. time");
+                match sink.write(&batch) {
+                    Ok(exceptions) if delivered(10, &exceptions).len() == 10 => {}
+                    Ok(exceptions) => evidence.push(Evidence::new(what, outcomes(&exceptions))),
+                    Err(error) => evidence.push(Evidence::new(what, told(&error))),
+                }
+                // The second time the instance has seen them, the third it has not.
+                if n == 2 {
+                    drop(sink.flush());
+                    drop(sink.close());
+                    sink = self.open(&place)?;
+                }
+            }
+            drop(sink.flush());
+            if self.names_records {
+                let lacks = place.lacks(Some(&mut sink), &marks);
+                if let Some(mark) = lacks.map_err(|error| error.to_string())? {
+                    evidence.push(Evidence::new("all of them", format!("`{mark}` is nowhere")));
+                }
+            }
+            Ok(())
+        });
+        Ok(())
+    }
+
+    fn flushes(&mut self, run: &mut Run<'_>) -> Result<(), KitError> {
+        let place = self.subject.place()?;
+        run.check(FLUSHES, |evidence| {
+            let mut sink = self.open(&place)?;
+            let mut flush = |sink: &mut Sink, what: &str| {
+                if let Err(error) = sink.flush() {
+                    evidence.push(Evidence::new(what, told(&error)));
+                }
+            };
+            flush(&mut sink, "`flush` right after `open`");
+            flush(&mut sink, "`flush` once more");
+            // What is wrong with `write` is told elsewhere.
+            if let Some(stream) = self.subject.description.streams.first().copied()
+                && sink.write(&self.maker.plain(stream, 1).0).is_ok()
+            {
+                flush(&mut sink, "`flush` after `write`");
+                flush(&mut sink, "`flush` after that");
+            }
+            Ok(())
+        });
+        Ok(())
+    }
+
+    /// What it has acknowledged is there although its instance is thrown away.
+    fn keeps(&mut self, run: &mut Run<'_>) -> Result<(), KitError> {
+        let on_flush = self.subject.description.acknowledges == Acknowledges::OnFlush;
+        for (clause, applies) in [(KEEPS, !on_flush), (FLUSHED, on_flush)] {
+            let place = self.subject.place()?;
+            run.check(clause, |evidence| {
+                if !applies {
+                    let when = if on_flush { "flush" } else { "write" };
+                    return Err(format!("it acknowledges on {when}"));
+                }
+                self.named()?;
+                let Some(stream) = self.subject.description.streams.first().copied() else {
+                    return Err("it accepts no stream".to_owned());
+                };
+                let mut all = Vec::new();
+                for n in 1..=3 {
+                    let (batch, marks) = self.maker.plain(stream, 100);
+                    let mut sink = self.open(&place)?;
+                    let done = sink.write(&batch).map(drop);
+                    let done = if on_flush { done.and_then(|()| sink.flush()) } else { done };
+                    if let Err(error) = done {
+                        evidence
+                            .push(Evidence::new(format!("100 records, round {n}"), told(&error)));
+                        return Ok(());
+                    }
+                    let kept = sink_keeps_to_itself(&mut sink, &place, &marks)?;
+                    all.extend(marks);
+                    // As after a kill: it is not told that it ends.
+                    drop(sink);
+                    if kept {
+                        return Err("it keeps records in its own memory".to_owned());
+                    }
+                    if let Some(mark) =
+                        place.lacks(None, &all).map_err(|error| error.to_string())?
+                    {
+                        let sent =
+                            format!("100 records, acknowledged, and the instance killed: {n}");
+                        evidence.push(Evidence::new(sent, format!("`{mark}` is nowhere")));
+                        return Ok(());
+                    }
+                }
+                Ok(())
+            });
+        }
+        Ok(())
+    }
+
+    fn closes(&mut self, run: &mut Run<'_>) -> Result<(), KitError> {
+        let place = self.subject.place()?;
+        run.check(CLOSES, |evidence| {
+            let mut sink = self.open(&place)?;
+            if let Err(error) = sink.close() {
+                evidence.push(Evidence::new("`close` right after `open`", told(&error)));
+            }
+            let mut sink = self.open(&place)?;
+            let streams = &self.subject.description.streams;
+            let written = streams.first().is_none_or(|stream| {
+                sink.write(&self.maker.plain(*stream, 3).0).is_ok() && sink.flush().is_ok()
+            });
+            if written && let Err(error) = sink.close() {
+                evidence.push(Evidence::new("`close` after `write` and `flush`", told(&error)));
+            }
+            Ok(())
+        });
+        Ok(())
+    }
+
+    fn again(&mut self, run: &mut Run<'_>) -> Result<(), KitError> {
+        let place = self.subject.place()?;
+        run.check(AGAIN, |evidence| {
+            let Some(stream) = self.subject.description.streams.first().copied() else {
+                return Err("it accepts no stream".to_owned());
+            };
+            let mut all = Vec::new();
+            for n in 1..=3 {
+                let what = format!("instance {n} in the same place");
+                let mut sink = match self.subject.sink(&place) {
+                    Ok(sink) => sink,
+                    Err(stopped) => {
+                        evidence.push(Evidence::new(what, stopped.reason()));
+                        return Ok(());
+                    }
+                };
+                let (batch, marks) = self.maker.plain(stream, 5);
+                match sink.write(&batch).map(drop).and_then(|()| sink.flush()) {
+                    Ok(()) => {}
+                    Err(error) => evidence.push(Evidence::new(what.clone(), told(&error))),
+                }
+                let outside =
+                    self.names_records && !sink_keeps_to_itself(&mut sink, &place, &marks)?;
+                all.extend(marks);
+                if let Err(error) = sink.close() {
+                    evidence.push(Evidence::new(what.clone(), told(&error)));
+                }
+                if outside
+                    && let Some(mark) =
+                        place.lacks(None, &all).map_err(|error| error.to_string())?
+                {
+                    evidence.push(Evidence::new(what, format!("`{mark}` is nowhere")));
+                }
+            }
+            Ok(())
+        });
+        Ok(())
+    }
+
+    fn rounds(&mut self, run: &mut Run<'_>, rounds: usize) -> Result<(), KitError> {
+        let place = self.subject.place()?;
+        run.check(ROUNDS, |evidence| {
+            for n in 1..=rounds {
+                let what = format!("round {n} of `open` and `close`");
+                match self.subject.sink(&place) {
+                    Ok(mut sink) => {
+                        if let Err(error) = sink.close() {
+                            evidence.push(Evidence::new(what, told(&error)));
+                            return Ok(());
+                        }
+                    }
+                    Err(stopped) => {
+                        evidence.push(Evidence::new(what, stopped.reason()));
+                        return Ok(());
+                    }
+                }
+            }
+            Ok(())
+        });
+        Ok(())
+    }
+
+    fn growth(&mut self, run: &mut Run<'_>, records: usize) -> Result<(), KitError> {
+        let place = self.subject.place()?;
+        run.check(GROWTH, |evidence| {
+            let Some(stream) = self.subject.description.streams.first().copied() else {
+                return Err("it accepts no stream".to_owned());
+            };
+            let mut sink = self.open(&place)?;
+            if sink.captures() {
+                return Err("it keeps records for a harness to see".to_owned());
+            }
+            let (mut written, mut early) = (0, None);
+            while written < records {
+                let (batch, _) = self.maker.plain(stream, LARGEST);
+                let done = sink.write(&batch).map(drop);
+                written += LARGEST;
+                place.forget();
+                let done = done.and_then(|()| {
+                    if (written / LARGEST).is_multiple_of(16) { sink.flush() } else { Ok(()) }
+                });
+                if let Err(error) = done {
+                    let sent = format!("{written} records in a row");
+                    evidence.push(Evidence::new(sent, told(&error)));
+                    return Ok(());
+                }
+                if written >= records / 10 && early.is_none() {
+                    early = sink.memory();
+                }
+            }
+            let (Some(early), Some(late)) = (early, sink.memory()) else {
+                return Err("its memory is not known".to_owned());
+            };
+            if late > early + MOST_GROWTH {
+                let sent = format!("{written} records in a row");
+                let came = format!("{late} bytes of memory, and {early} after the first tenth");
+                evidence.push(Evidence::new(sent, came));
+            }
+            Ok(())
+        });
+        Ok(())
+    }
+
+    /// A receiver that does not do what it should.
+    fn receiver(&mut self, run: &mut Run<'_>) -> Result<(), KitError> {
+        let clauses = [HONEST, DOUBT, PATIENCE, RECOVERS];
+        let Some(stream) = self.subject.description.streams.first().copied() else {
+            run.leave_out(&clauses, "it accepts no stream");
+            return Ok(());
+        };
+        if !self.subject.sends_http() {
+            run.leave_out(&clauses, "it has no receiver that the kit can be");
+            return Ok(());
+        }
+        let refusing = [500, 502, 503, 429, 408].map(Mood::Refuses);
+        let lost = [Mood::Ends, Mood::Silent, Mood::CutsOff, Mood::Babbles];
+        let on_flush = self.subject.description.acknowledges == Acknowledges::OnFlush;
+        let (mut doubtful, mut held, mut unrecovered) = (Vec::new(), Vec::new(), Vec::new());
+        let mut places = Vec::new();
+        for mood in refusing.into_iter().chain(lost) {
+            places.push((mood, self.subject.place()?));
+        }
+        run.check(HONEST, |evidence| {
+            for (mood, place) in &places {
+                place.is(*mood);
+                let mut sink = self.open(place)?;
+                let (batch, marks) = self.maker.plain(stream, 4);
+                let what = format!("4 records, to a receiver that {}", mood.words());
+                let begun = std::time::Instant::now();
+                let before = place.requests();
+                let answer = sink.write(&batch);
+                let answer = match answer {
+                    Ok(exceptions) if on_flush && exceptions.is_empty() => {
+                        sink.flush().map(|()| exceptions)
+                    }
+                    other => other,
+                };
+                if begun.elapsed() + Duration::from_secs(1) > self.subject.timeout {
+                    held.push(Evidence::new(what.clone(), format!("{:?}", begun.elapsed())));
+                }
+                match &answer {
+                    Ok(exceptions) => {
+                        let good = delivered(4, exceptions);
+                        if !good.is_empty() {
+                            let came = format!("records {good:?} are said to be delivered");
+                            evidence.push(Evidence::new(what.clone(), came));
+                        }
+                    }
+                    Err(CallError::Stopped(error)) => {
+                        evidence.push(Evidence::new(what.clone(), error.to_string()));
+                    }
+                    Err(CallError::Failed(_)) => {}
+                }
+                if lost.contains(mood) && place.requests() > before && says_retry(&answer) {
+                    let came = "`retry`, though the receiver may have taken them".to_owned();
+                    doubtful.push(Evidence::new(what.clone(), came));
+                }
+                place.is(Mood::Takes);
+                if let Err(reason) = self.recovers(place, &batch, &marks) {
+                    unrecovered.push(Evidence::new(what, reason));
+                }
+            }
+            Ok(())
+        });
+        run.check(DOUBT, |evidence| {
+            evidence.append(&mut doubtful);
+            Ok(())
+        });
+        let place = self.subject.place()?;
+        run.check(PATIENCE, |evidence| {
+            evidence.append(&mut held);
+            place.is(Mood::Drips);
+            let mut sink = self.open(&place)?;
+            let (batch, _) = self.maker.plain(stream, 1);
+            if let Err(CallError::Stopped(error)) = sink.write(&batch) {
+                let sent = "a record, to a receiver that answers a byte at a time";
+                evidence.push(Evidence::new(sent, error.to_string()));
+            }
+            Ok(())
+        });
+        run.check(RECOVERS, |evidence| {
+            evidence.append(&mut unrecovered);
+            Ok(())
+        });
+        Ok(())
+    }
+
+    /// Another instance delivers the same to a receiver that takes it.
+    fn recovers(&self, place: &Place, batch: &Arc<Batch>, marks: &[String]) -> Tried {
+        let mut sink = self.open(place)?;
+        let mut last = String::new();
+        for _ in 0..5 {
+            match sink.write(batch) {
+                Ok(exceptions) if delivered(batch.len(), &exceptions).len() == batch.len() => {
+                    sink.flush().map_err(|error| told(&error))?;
+                    if !self.names_records {
+                        return Ok(());
+                    }
+                    let lacks = place.lacks(Some(&mut sink), marks);
+                    return match lacks.map_err(|error| error.to_string())? {
+                        Some(mark) => Err(format!("then delivered, and `{mark}` is nowhere")),
+                        None => Ok(()),
+                    };
+                }
+                Ok(exceptions) => last = outcomes(&exceptions),
+                Err(error) => last = told(&error),
+            }
+        }
+        Err(format!("it takes all again, and the same records are still not delivered: {last}"))
+    }
+}
+
+/// Why a call has none of the answers that it may have.
+fn no_answer(answer: Result<Vec<Exception>, CallError>) -> Option<CallError> {
+    // Refusing them is an answer.
+    answer.err().filter(|error| !matches!(error, CallError::Failed(Failure::Rejected(_))))
+}
+
+/// Whether the records are only where a harness sees them, in the instance.
+fn sink_keeps_to_itself(sink: &mut Sink, place: &Place, marks: &[String]) -> Result<bool, String> {
+    let inside = place.lacks(Some(sink), marks).map_err(|error| error.to_string())?;
+    let outside = place.lacks(None, marks).map_err(|error| error.to_string())?;
+    Ok(inside.is_none() && outside.is_some())
+}
+
+/// Whether an answer says that the receiver has not got the records.
+fn says_retry(answer: &Result<Vec<Exception>, CallError>) -> bool {
+    match answer {
+        Ok(exceptions) => {
+            exceptions.iter().any(|exception| matches!(exception.outcome, Outcome::Retry(_)))
+        }
+        Err(error) => matches!(error, CallError::Failed(Failure::Retry { .. })),
+    }
+}
