@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::time::Duration;
 
 use wasink_kit::{Report, Trial, Verdict, try_out};
 
@@ -77,8 +78,35 @@ fn a_plugin_that_breaks_a_clause_is_caught_by_it() {
         ("traps-in-close", "close.answers"),
     ] {
         let report = tried(&misbehaving(guest), |trial| {
-            trial.timeout = std::time::Duration::from_secs(3);
+            trial.timeout = Duration::from_secs(3);
         });
         assert_eq!(broken(&report), BTreeSet::from([clause]), "{guest}\n{}", all(&report));
+    }
+}
+
+#[test]
+fn a_sink_that_keeps_all_clauses_but_one_is_caught_by_that_one() {
+    for (breaks, clauses) in [
+        ("open-refuses", &["open.refuses"][..]),
+        ("open-again", &["open.again"]),
+        ("flush-answers", &["flush.answers"]),
+        ("close-answers", &["close.answers"]),
+        ("write-answers", &["write.answers"]),
+        ("write-values", &["write.values"]),
+        ("write-repeats", &["write.repeats"]),
+        // What it has not sent the receiver can't refuse.
+        ("write-keeps", &["receiver.refuses", "write.keeps"]),
+        ("memory-bounded", &["memory.bounded"]),
+        ("receiver-refuses", &["receiver.refuses"]),
+        ("receiver-doubt", &["receiver.doubt"]),
+        ("receiver-patience", &["receiver.patience"]),
+        ("receiver-recovers", &["receiver.recovers"]),
+    ] {
+        let report = tried(&misbehaving("breaks-a-clause"), |trial| {
+            trial.settings.insert("breaks".to_owned(), breaks.into());
+            trial.timeout = Duration::from_secs(10);
+        });
+        let expected: BTreeSet<_> = clauses.iter().copied().collect();
+        assert_eq!(broken(&report), expected, "{breaks}\n{}", all(&report));
     }
 }

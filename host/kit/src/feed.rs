@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use wasink_record::{ControlEvent, ControlType};
 
-use crate::clause::{ACKS, APPENDS, CLOSES, IDEMPOTENT, OPENS, ORDER, POLLS, ROUNDS, UNFIT};
+use crate::clause::{ACKS, APPENDS, CLOSES, IDEMPOTENT, ORDER, POLLS, ROUNDS, UNFIT};
 use crate::subject::{Place, Stopped, Subject};
-use crate::{Evidence, KitError, Run, Trial, told, unfit};
+use crate::{Evidence, KitError, Run, Trial, opens, rounds, told, unfit};
 
 /// How long a poll may take beyond what it was allowed to wait.
 const SLACK: Duration = Duration::from_secs(5);
@@ -24,19 +24,7 @@ pub(crate) fn source(
     trial: &Trial,
 ) -> Result<(), KitError> {
     let place = subject.place()?;
-    let mut opened = None;
-    run.check(OPENS, |evidence| match subject.source(&place) {
-        Ok(source) => {
-            opened = Some(source);
-            Ok(())
-        }
-        Err(Stopped::Fault(reason)) => {
-            evidence.push(Evidence::new("`open`", reason));
-            Ok(())
-        }
-        Err(Stopped::Unfit(reason)) => Err(format!("{reason}; give it the settings that it needs")),
-    });
-    let Some(mut source) = opened else {
+    let Some(mut source) = opens(run, || subject.source(&place)) else {
         run.leave_out(&[UNFIT, POLLS, ORDER, ACKS, CLOSES, ROUNDS], "it does not open");
         return Ok(());
     };
@@ -120,18 +108,9 @@ pub(crate) fn source(
         }
         Ok(())
     });
-    run.check(ROUNDS, |evidence| {
-        for n in 1..=trial.rounds {
-            let closed = match subject.source(&place) {
-                Ok(mut source) => source.close().map_err(|error| told(&error)),
-                Err(stopped) => Err(stopped.reason()),
-            };
-            if let Err(reason) = closed {
-                evidence.push(Evidence::new(format!("round {n} of `open` and `close`"), reason));
-                return Ok(());
-            }
-        }
-        Ok(())
+    rounds(run, trial.rounds, || {
+        let mut source = subject.source(&place).map_err(Stopped::reason)?;
+        source.close().map_err(|error| told(&error))
     });
     Ok(())
 }
@@ -158,19 +137,7 @@ pub(crate) fn sink(
     trial: &Trial,
 ) -> Result<(), KitError> {
     let place = subject.place()?;
-    let mut opened = None;
-    run.check(OPENS, |evidence| match subject.feed_sink(&place) {
-        Ok(sink) => {
-            opened = Some(sink);
-            Ok(())
-        }
-        Err(Stopped::Fault(reason)) => {
-            evidence.push(Evidence::new("`open`", reason));
-            Ok(())
-        }
-        Err(Stopped::Unfit(reason)) => Err(format!("{reason}; give it the settings that it needs")),
-    });
-    let Some(mut sink) = opened else {
+    let Some(mut sink) = opens(run, || subject.feed_sink(&place)) else {
         run.leave_out(&[UNFIT, APPENDS, IDEMPOTENT, CLOSES, ROUNDS], "it does not open");
         return Ok(());
     };
@@ -248,18 +215,9 @@ pub(crate) fn sink(
         }
         Ok(())
     });
-    run.check(ROUNDS, |evidence| {
-        for n in 1..=trial.rounds {
-            let closed = match subject.feed_sink(&place) {
-                Ok(mut sink) => sink.close().map_err(|error| told(&error)),
-                Err(stopped) => Err(stopped.reason()),
-            };
-            if let Err(reason) = closed {
-                evidence.push(Evidence::new(format!("round {n} of `open` and `close`"), reason));
-                return Ok(());
-            }
-        }
-        Ok(())
+    rounds(run, trial.rounds, || {
+        let mut sink = subject.feed_sink(&place).map_err(Stopped::reason)?;
+        sink.close().map_err(|error| told(&error))
     });
     Ok(())
 }

@@ -26,7 +26,9 @@ use wasink_wasm::{PluginReport, World};
 pub use clause::Clause;
 pub use report::{Evidence, Finding, Headroom, Report, Verdict};
 
-use clause::{ASKS, DESCRIBES, FITS, SAME, SCHEMA, STREAMS, SUMMARY, UNFIT, VERSION};
+use clause::{
+    ASKS, DESCRIBES, FITS, OPENS, ROUNDS, SAME, SCHEMA, STREAMS, SUMMARY, UNFIT, VERSION,
+};
 use subject::{Place, Stopped, Subject, host, place_in};
 
 /// What is to be tried, and how.
@@ -323,6 +325,40 @@ fn settings(run: &mut Run<'_>, subject: &Subject, place: &Place) {
             let unusable = errors.iter().map(ToString::to_string);
             let unusable = unusable.filter(|error| error.contains("is not right"));
             evidence.extend(unusable.map(|error| Evidence::new("the schema", error)));
+        }
+        Ok(())
+    });
+}
+
+/// Opens it, with what it asks for.
+pub(crate) fn opens<T>(run: &mut Run<'_>, open: impl FnOnce() -> Result<T, Stopped>) -> Option<T> {
+    let mut opened = None;
+    run.check(OPENS, |evidence| match open() {
+        Ok(plugin) => {
+            opened = Some(plugin);
+            Ok(())
+        }
+        Err(Stopped::Fault(reason)) => {
+            evidence.push(Evidence::new("`open`", reason));
+            Ok(())
+        }
+        Err(Stopped::Unfit(reason)) => Err(format!("{reason}; give it the settings that it needs")),
+    });
+    opened
+}
+
+/// Opens and closes it again and again.
+pub(crate) fn rounds(
+    run: &mut Run<'_>,
+    rounds: usize,
+    mut round: impl FnMut() -> Result<(), String>,
+) {
+    run.check(ROUNDS, |evidence| {
+        for n in 1..=rounds {
+            if let Err(reason) = round() {
+                evidence.push(Evidence::new(format!("round {n} of `open` and `close`"), reason));
+                break;
+            }
         }
         Ok(())
     });

@@ -3,17 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use wasink_chassis::plugin::{Acknowledges, CallError, Exception, Failure, Outcome};
+use wasink_chassis::plugin::{Acknowledges, CallError, Exception, Failure, Outcome, PluginError};
 use wasink_journal::Batch;
+use wasink_record::Stream;
 
 use crate::clause::{
-    AGAIN, ANSWERS, CLOSES, DOUBT, EXCEPTIONS, FLUSHED, FLUSHES, GROWTH, HONEST, KEEPS, OPENS,
-    PATIENCE, RECOVERS, REPEATS, ROUNDS, UNFIT, VALUES,
+    AGAIN, ANSWERS, CLOSES, DOUBT, EXCEPTIONS, FLUSHED, FLUSHES, GROWTH, HONEST, KEEPS, PATIENCE,
+    RECOVERS, REPEATS, ROUNDS, UNFIT, VALUES,
 };
 use crate::receiver::Mood;
 use crate::records::{Maker, hard};
 use crate::subject::{Place, Sink, Stopped, Subject};
-use crate::{Clause, Evidence, KitError, Run, Trial, Tried, told, unfit};
+use crate::{Clause, Evidence, KitError, Run, Trial, Tried, opens, rounds, told, unfit};
 
 /// As many records as a batch has at the most, without a configuration that says otherwise.
 const LARGEST: usize = 1_024;
@@ -40,19 +41,7 @@ pub(crate) fn check(
     trial: &Trial,
 ) -> Result<(), KitError> {
     let place = subject.place()?;
-    let mut opened = false;
-    run.check(OPENS, |evidence| match subject.sink(&place) {
-        Ok(_) => {
-            opened = true;
-            Ok(())
-        }
-        Err(Stopped::Fault(reason)) => {
-            evidence.push(Evidence::new("`open`", reason));
-            Ok(())
-        }
-        Err(Stopped::Unfit(reason)) => Err(format!("{reason}; give it the settings that it needs")),
-    });
-    if !opened {
+    if opens(run, || subject.sink(&place)).is_none() {
         run.leave_out(&BEHIND_OPEN, "it does not open");
         run.leave_out(&BEHIND_ANSWERS, "it does not open");
         return Ok(());
@@ -69,7 +58,8 @@ pub(crate) fn check(
     }
     let closes = run.holds(|run| sinks.closes(run))?;
     if closes {
-        sinks.rounds(run, trial.rounds)?;
+        let place = sinks.subject.place()?;
+        rounds(run, trial.rounds, || sinks.open(&place)?.close().map_err(|error| told(&error)));
     } else {
         run.leave_out(&[ROUNDS], "its `close` fails already");
     }
@@ -118,13 +108,17 @@ impl Sinks<'_> {
         self.subject.sink(place).map_err(Stopped::reason)
     }
 
+    /// A stream that it accepts.
+    fn stream(&self) -> Result<Stream, String> {
+        let first = self.subject.description.streams.first();
+        first.copied().ok_or_else(|| "it accepts no stream".to_owned())
+    }
+
     /// Whether a mark of a record can be found again once it is delivered.
     fn find_names(&mut self) -> Result<bool, String> {
         let place = self.subject.place().map_err(|error| error.to_string())?;
         let mut sink = self.open(&place)?;
-        let Some(stream) = self.subject.description.streams.first().copied() else {
-            return Ok(false);
-        };
+        let stream = self.stream()?;
         let (batch, marks) = self.maker.plain(stream, 1);
         sink.write(&batch).map_err(|error| told(&error))?;
         sink.flush().map_err(|error| told(&error))?;
@@ -247,9 +241,7 @@ impl Sinks<'_> {
     fn repeats(&mut self, run: &mut Run<'_>) -> Result<(), KitError> {
         let place = self.subject.place()?;
         run.check(REPEATS, |evidence| {
-            let Some(stream) = self.subject.description.streams.first().copied() else {
-                return Err("it accepts no stream".to_owned());
-            };
+            let stream = self.stream()?;
             let (batch, marks) = self.maker.plain(stream, 10);
             let mut sink = self.open(&place)?;
             for n in 1..=3 {
@@ -312,9 +304,7 @@ impl Sinks<'_> {
                     return Err(format!("it acknowledges on {when}"));
                 }
                 self.named()?;
-                let Some(stream) = self.subject.description.streams.first().copied() else {
-                    return Err("it accepts no stream".to_owned());
-                };
+                let stream = self.stream()?;
                 let mut all = Vec::new();
                 for n in 1..=3 {
                     let (batch, marks) = self.maker.plain(stream, 100);
@@ -371,9 +361,7 @@ impl Sinks<'_> {
     fn again(&mut self, run: &mut Run<'_>) -> Result<(), KitError> {
         let place = self.subject.place()?;
         run.check(AGAIN, |evidence| {
-            let Some(stream) = self.subject.description.streams.first().copied() else {
-                return Err("it accepts no stream".to_owned());
-            };
+            let stream = self.stream()?;
             let mut all = Vec::new();
             for n in 1..=3 {
                 let what = format!("instance {n} in the same place");
@@ -407,35 +395,10 @@ impl Sinks<'_> {
         Ok(())
     }
 
-    fn rounds(&mut self, run: &mut Run<'_>, rounds: usize) -> Result<(), KitError> {
-        let place = self.subject.place()?;
-        run.check(ROUNDS, |evidence| {
-            for n in 1..=rounds {
-                let what = format!("round {n} of `open` and `close`");
-                match self.subject.sink(&place) {
-                    Ok(mut sink) => {
-                        if let Err(error) = sink.close() {
-                            evidence.push(Evidence::new(what, told(&error)));
-                            return Ok(());
-                        }
-                    }
-                    Err(stopped) => {
-                        evidence.push(Evidence::new(what, stopped.reason()));
-                        return Ok(());
-                    }
-                }
-            }
-            Ok(())
-        });
-        Ok(())
-    }
-
     fn growth(&mut self, run: &mut Run<'_>, records: usize) -> Result<(), KitError> {
         let place = self.subject.place()?;
         run.check(GROWTH, |evidence| {
-            let Some(stream) = self.subject.description.streams.first().copied() else {
-                return Err("it accepts no stream".to_owned());
-            };
+            let stream = self.stream()?;
             let mut sink = self.open(&place)?;
             if sink.captures() {
                 return Err("it keeps records for a harness to see".to_owned());
@@ -474,9 +437,12 @@ impl Sinks<'_> {
     /// A receiver that does not do what it should.
     fn receiver(&mut self, run: &mut Run<'_>) -> Result<(), KitError> {
         let clauses = [HONEST, DOUBT, PATIENCE, RECOVERS];
-        let Some(stream) = self.subject.description.streams.first().copied() else {
-            run.leave_out(&clauses, "it accepts no stream");
-            return Ok(());
+        let stream = match self.stream() {
+            Ok(stream) => stream,
+            Err(why) => {
+                run.leave_out(&clauses, &why);
+                return Ok(());
+            }
         };
         if !self.subject.sends_http() {
             run.leave_out(&clauses, "it has no receiver that the kit can be");
@@ -516,10 +482,13 @@ impl Sinks<'_> {
                             evidence.push(Evidence::new(what.clone(), came));
                         }
                     }
+                    // That it waited for too long is told by itself.
+                    Err(
+                        CallError::Failed(_) | CallError::Stopped(PluginError::TimedOut { .. }),
+                    ) => {}
                     Err(CallError::Stopped(error)) => {
                         evidence.push(Evidence::new(what.clone(), error.to_string()));
                     }
-                    Err(CallError::Failed(_)) => {}
                 }
                 if lost.contains(mood) && place.requests() > before && says_retry(&answer) {
                     let came = "`retry`, though the receiver may have taken them".to_owned();
