@@ -97,10 +97,10 @@ impl Sink for BreaksAClause {
             return Err(Error::new("somebody was here"));
         }
         let mut client = Client::default();
-        let (short, long) = (Duration::from_millis(300), Duration::from_secs(3_600));
+        let (short, long) = (Duration::from_secs(2), Duration::from_secs(3_600));
         let patience = if breaks == Breaks::ReceiverPatience { long } else { short };
         client.timeouts.first_byte = patience;
-        client.timeouts.total = patience.max(Duration::from_secs(2));
+        client.timeouts.total = patience.max(Duration::from_secs(4));
         Ok(Self {
             breaks,
             url,
