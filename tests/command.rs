@@ -7,6 +7,9 @@ mod named;
 #[expect(dead_code, reason = "other tests ask it for more")]
 #[path = "support/nats.rs"]
 mod nats;
+#[expect(dead_code, reason = "other tests ask it for more")]
+#[path = "support/registry.rs"]
+mod registry_server;
 
 mod support;
 
@@ -32,6 +35,7 @@ mod command {
     mod output;
     mod readme;
     mod receivers;
+    mod registry;
     mod reload;
     mod secrets;
     mod service;

@@ -7,7 +7,7 @@ use super::operator::Operator;
 /// As in `cargo xtask bless`.
 const BLESS: &str = "WASINK_BLESS";
 
-const COMMANDS: [&str; 42] = [
+const COMMANDS: [&str; 44] = [
     "",
     "run",
     "serve",
@@ -19,6 +19,8 @@ const COMMANDS: [&str; 42] = [
     "plugins list",
     "plugins inspect",
     "plugins test",
+    "plugins pull",
+    "plugins push",
     "plugins swap",
     "plugins rollback",
     "plugins history",

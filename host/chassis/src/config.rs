@@ -280,7 +280,7 @@ impl PluginConfig {
     }
 
     /// The key of the pinned digest, for messages.
-    pub(crate) fn digest_key(&self) -> String {
+    pub fn digest_key(&self) -> String {
         self.section().key("digest").to_string()
     }
 

@@ -12,6 +12,10 @@ use wasink::record::Stream;
 
 use crate::exit;
 
+mod registry;
+
+pub(crate) use registry::{Access, PASSWORD_VARIABLE, Pull, Push};
+
 /// Carries usage and lifecycle records to plugins.
 ///
 /// Records come in as JSON Lines and go to sinks: WebAssembly components, found by name in a
@@ -65,6 +69,7 @@ impl Global {
         wasink::config::Sources {
             file: self.config.clone().or_else(default),
             env: std::env::vars_os()
+                .filter(|(name, _)| name != PASSWORD_VARIABLE)
                 .filter_map(|(name, value)| {
                     Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
                 })
@@ -468,6 +473,13 @@ pub(crate) enum Plugins {
         #[command(flatten)]
         json: Json,
     },
+    /// Fetch a plugin from a registry into the first plugin directory
+    ///
+    /// Every byte is checked by its digest, and the plugin as for a swap, before it takes the place of
+    /// one of the same name. What was fetched stands in `wasink.lock` beside it.
+    Pull(Pull),
+    /// Put a plugin into a registry, with its signature
+    Push(Push),
     /// Put another version in charge, while wasink runs
     Swap {
         /// The plugin

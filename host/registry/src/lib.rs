@@ -26,6 +26,6 @@ pub use credentials::{Credentials, CredentialsError};
 pub use digest::{Digest, DigestError};
 pub use error::RegistryError;
 pub use lock::{LOCK_FILE, Lock, LockError, Locked};
-pub use place::{Candidate, Hold};
+pub use place::{Candidate, Hold, signature_beside};
 pub use reference::{Reference, ReferenceError};
 pub use registry::{Options, Registry};

@@ -22,6 +22,7 @@ const MAX_BYTES: u64 = 4 << 20;
 /// The plugins that were fetched, each by the digests that it had.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Lock {
+    directory: PathBuf,
     path: PathBuf,
     plugins: Vec<Locked>,
 }
@@ -106,12 +107,13 @@ impl Lock {
     ///
     /// [`LockError::File`] and [`LockError::Content`].
     pub fn read(directory: &Path) -> Result<Self, LockError> {
+        let directory = directory.to_owned();
         let path = directory.join(LOCK_FILE);
         let wrong = |error| LockError::File { path: path.display().to_string(), error };
         let size = match std::fs::metadata(&path) {
             Ok(metadata) => metadata.len(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Ok(Self { path, plugins: Vec::new() });
+                return Ok(Self { directory, path, plugins: Vec::new() });
             }
             Err(error) => return Err(wrong(error)),
         };
@@ -124,7 +126,7 @@ impl Lock {
             line,
             reason,
         })?;
-        Ok(Self { path, plugins })
+        Ok(Self { directory, path, plugins })
     }
 
     /// Where it is.
@@ -185,7 +187,7 @@ impl Lock {
                  manifest = \"{manifest}\"\ncomponent = \"{component}\"\n"
             ));
         }
-        write_whole(&self.path, text.as_bytes())
+        write_whole(&self.directory, LOCK_FILE, text.as_bytes())
             .map_err(|error| LockError::File { path: self.path.display().to_string(), error })
     }
 }

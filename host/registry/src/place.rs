@@ -2,10 +2,12 @@
 //! it is one.
 
 use std::fs::{File, Permissions};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use tempfile::{Builder, NamedTempFile};
 
 use crate::artifact::SIGNATURE_BYTES;
@@ -13,6 +15,14 @@ use crate::artifact::SIGNATURE_BYTES;
 /// What stands between a plugin's name and letters of chance while it is fetched. Without `.wasm` at its
 /// end such a file is no plugin to anybody.
 const FETCHED: &str = ".fetched-";
+/// So many letters.
+const CHANCE: usize = 6;
+
+/// What stands behind a component's name in that of its signature.
+const SIGNATURE: &str = ".sig";
+
+/// Longest file with a signature, in bytes.
+const MAX_SIGNATURE: u64 = 4096;
 
 /// Those of whoever looks at the directory, as for files that are put there by hand.
 const MODE: u32 = 0o644;
@@ -44,7 +54,8 @@ impl Hold {
         let lock = File::open(directory)?;
         lock.lock()?;
         for entry in std::fs::read_dir(directory)?.flatten() {
-            if entry.file_name().to_string_lossy().contains(FETCHED) {
+            let is_file = entry.file_type()?.is_file();
+            if is_file && entry.file_name().to_str().is_some_and(is_left) {
                 std::fs::remove_file(entry.path())?;
             }
         }
@@ -57,11 +68,7 @@ impl Hold {
     ///
     /// Where no file can be made.
     pub fn candidate(&self, name: &str) -> io::Result<Candidate> {
-        let prefix = format!("{name}{FETCHED}");
-        let file = Builder::new()
-            .prefix(&prefix)
-            .permissions(Permissions::from_mode(MODE))
-            .tempfile_in(&self.directory)?;
+        let file = unfinished(&self.directory, name)?;
         Ok(Candidate { file, signature: None })
     }
 }
@@ -128,20 +135,53 @@ impl Drop for Candidate {
     }
 }
 
-/// Writes a file, in place of what is there.
-pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let directory = path.parent().unwrap_or_else(|| Path::new("."));
-    let mut builder = Builder::new();
-    let mut file = builder.permissions(Permissions::from_mode(MODE)).tempfile_in(directory)?;
+/// Writes the file of this name, in place of what is there.
+pub(crate) fn write_whole(directory: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+    let mut file = unfinished(directory, name)?;
     file.write_all(bytes)?;
     file.as_file().sync_all()?;
-    file.persist(path)?;
+    file.persist(directory.join(name))?;
     File::open(directory)?.sync_all()
+}
+
+/// A file that is to have this name once it is whole.
+fn unfinished(directory: &Path, name: &str) -> io::Result<NamedTempFile> {
+    let prefix = format!("{name}{FETCHED}");
+    let mut builder = Builder::new();
+    builder.prefix(&prefix).rand_bytes(CHANCE).permissions(Permissions::from_mode(MODE));
+    builder.tempfile_in(directory)
+}
+
+/// Whether a file of this name is one of ours that is not whole.
+fn is_left(name: &str) -> bool {
+    let name = name.strip_suffix(SIGNATURE).unwrap_or(name);
+    name.rsplit_once(FETCHED).is_some_and(|(_, chance)| {
+        chance.len() == CHANCE && chance.bytes().all(|c| c.is_ascii_alphanumeric())
+    })
+}
+
+/// The signature beside a component: its bytes, or their Base64. `None` where there is none.
+///
+/// # Errors
+///
+/// Where it can't be read, or is something else.
+pub fn signature_beside(path: &Path) -> io::Result<Option<[u8; SIGNATURE_BYTES]>> {
+    let mut bytes = Vec::new();
+    match File::open(signature_of(path)) {
+        Ok(file) => file.take(MAX_SIGNATURE).read_to_end(&mut bytes)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let raw = <[u8; SIGNATURE_BYTES]>::try_from(bytes.as_slice()).ok();
+    let decoded = || STANDARD.decode(bytes.trim_ascii()).ok()?.try_into().ok();
+    let odd =
+        || io::Error::new(io::ErrorKind::InvalidData, "it is neither 64 bytes nor their Base64");
+    raw.or_else(decoded).ok_or_else(odd).map(Some)
 }
 
 fn signature_of(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
-    name.push(".sig");
+    name.push(SIGNATURE);
     PathBuf::from(name)
 }
 
@@ -206,12 +246,34 @@ mod tests {
     #[test]
     fn what_a_killed_process_has_left_is_removed() {
         let directory = tempfile::tempdir().unwrap();
-        let left = directory.path().join(format!("file{FETCHED}abc"));
-        std::fs::write(&left, "half").unwrap();
-        std::fs::write(signature_of(&left), "half").unwrap();
-        std::fs::write(directory.path().join("other.wasm"), "whole").unwrap();
+        let hold = Hold::take(directory.path()).unwrap();
+        let mut left = hold.candidate("file").unwrap();
+        left.sign(&[1; 64]).unwrap();
+        // As where nothing is dropped.
+        std::mem::forget(left);
+        let kept = ["a.fetched-by-me", "b.fetched-abcdef.wasm", "other.wasm"];
+        for name in kept {
+            std::fs::write(directory.path().join(name), "whole").unwrap();
+        }
+        assert_eq!(names(directory.path()).len(), 5);
+        drop(hold);
         drop(Hold::take(directory.path()).unwrap());
-        assert_eq!(names(directory.path()), ["other.wasm"]);
+        assert_eq!(names(directory.path()), kept);
+    }
+
+    #[test]
+    fn a_signature_is_64_bytes_or_their_base64() {
+        let directory = tempfile::tempdir().unwrap();
+        let component = directory.path().join("file.wasm");
+        assert_eq!(signature_beside(&component).unwrap(), None);
+        let beside = |content: &[u8]| {
+            std::fs::write(signature_of(&component), content).unwrap();
+            signature_beside(&component)
+        };
+        assert_eq!(beside(&[9; 64]).unwrap(), Some([9; 64]));
+        let text = format!("{}\n", STANDARD.encode([9; 64]));
+        assert_eq!(beside(text.as_bytes()).unwrap(), Some([9; 64]));
+        assert!(beside(b"").is_err() && beside(&[9; 63]).is_err() && beside(&[9; 9000]).is_err());
     }
 
     #[test]

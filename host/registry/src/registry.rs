@@ -343,8 +343,10 @@ impl Exchange<'_> {
             let value = self.authorize(&question, answer.headers()).await?;
             answer = question.send(self.client, &question.url, Some(&value)).await?;
             if answer.status() == StatusCode::UNAUTHORIZED {
-                let reason = "it does not take the name and the password that it was given";
-                return Err(self.unauthorized(reason));
+                return Err(self.unauthorized(match self.credentials {
+                    Some(_) => "it does not take the name and the password that it was given",
+                    None => "it does not take what everybody is given",
+                }));
             }
             *self.authorization = Some((question.scope.to_owned(), value));
         }

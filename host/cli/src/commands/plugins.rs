@@ -19,6 +19,8 @@ use crate::out;
 use crate::screen::Screen;
 use crate::{show, state};
 
+mod registry;
+
 pub(super) fn run(config: &Config, command: &Plugins) -> Result<Exit, Failure> {
     let plugins = || wasink::plugins(config, Arc::new(Screen::new(config.log)));
     match command {
@@ -124,6 +126,8 @@ pub(super) fn run(config: &Config, command: &Plugins) -> Result<Exit, Failure> {
             }
             Ok(if report.is_conforming() { Exit::Success } else { Exit::Failure })
         }
+        Plugins::Pull(flags) => registry::pull(config, &plugins()?, flags),
+        Plugins::Push(flags) => registry::push(config, &plugins()?, flags),
         Plugins::Swap { name, to, json } => {
             let body = json!({ "to": target(to.as_deref())? });
             let answer = Daemon::of(config)?.post(&format!("/v1/plugins/{name}/swap"), Some(&body));

@@ -232,6 +232,15 @@ fn a_token_is_fetched_from_whom_the_registry_names_and_told_to_the_registry_alon
     // The password itself is not for the registry then.
     assert!(own.lock().unwrap().iter().all(|(_, told)| told.as_deref() != Some(BASIC)));
 
+    // One that the registry does not take is the end of it.
+    let challenge = format!("Bearer realm=\"http://{}/token\"", tokens.address());
+    let never = Server::plain(move |request| guarded(request, "", &challenge, given("")));
+    for set in [known as fn(&mut Options), |_| {}] {
+        let error = pull(&file(&never), set).unwrap_err();
+        assert!(matches!(&error, RegistryError::Unauthorized { .. }), "{error}");
+        assert!(error.to_string().contains("it does not take"), "{error}");
+    }
+
     // Whoever has no name gets a token for everybody.
     notes.lock().unwrap().clear();
     assert_eq!(pull(&file(&registry), |_| {}).unwrap(), b"component");
