@@ -7,6 +7,7 @@ use wasink_chassis::limits::{LimitCounts, Limits};
 use wasink_chassis::logger::{Level, Logger, Value};
 use wasink_chassis::plugin::Grants;
 use wasink_journal::{Batch, Encoding};
+use wasink_record::Clock;
 use wasmtime::component::{HasData, Resource, ResourceTable};
 use wasmtime_wasi::filesystem::Descriptor;
 use wasmtime_wasi::p2::{DynOutputStream, StreamError};
@@ -18,6 +19,7 @@ use crate::bindings::wasink::plugin::batches::{
 };
 use crate::bindings::wasink::plugin::log::{self, Level as WitLevel, Value as WitValue};
 use crate::bindings::wasink::plugin::{lifecycle, records};
+use crate::clock::Shown;
 use crate::convert;
 use crate::files::{self, DataDirectory};
 use crate::memory::Bounds;
@@ -41,12 +43,15 @@ pub(crate) struct Surroundings {
     pub(crate) outlets: Arc<Outlets>,
     pub(crate) tcp: Arc<Tcp>,
     pub(crate) data: Option<DataDirectory>,
+    /// The wall clock, where it is not the system's.
+    pub(crate) clock: Option<Arc<dyn Clock>>,
 }
 
 /// What all instances of a host have in common.
 pub(crate) struct Commons {
     pub(crate) resolver: Arc<dyn Resolve>,
     pub(crate) quotas: Quotas,
+    pub(crate) clock: Option<Arc<dyn Clock>>,
 }
 
 impl Surroundings {
@@ -72,7 +77,8 @@ impl Surroundings {
             let quota = Quota::new(directory.clone(), limit, words, &commons.quotas);
             DataDirectory { directory, quota }
         });
-        Ok(Self { grants, limits, reached, words, outlets, tcp, data })
+        let clock = commons.clock.clone();
+        Ok(Self { grants, limits, reached, words, outlets, tcp, data, clock })
     }
 }
 
@@ -93,7 +99,11 @@ pub(crate) struct HostState {
 impl HostState {
     /// For an instance that is to be opened.
     pub(crate) fn new(around: &Surroundings) -> Self {
-        Self::with(around, |_| {})
+        Self::with(around, |wasi| {
+            if let Some(clock) = &around.clock {
+                wasi.wall_clock(Shown(clock.clone()));
+            }
+        })
     }
 
     /// For an instance that is only asked to describe itself.
@@ -102,7 +112,7 @@ impl HostState {
     }
 
     fn with(around: &Surroundings, more: impl FnOnce(&mut WasiCtxBuilder)) -> Self {
-        let Surroundings { grants, limits, reached, words, outlets, tcp, data } = around;
+        let Surroundings { grants, limits, reached, words, outlets, tcp, data, .. } = around;
         let tail = Tail::new(words.clone());
         let mut wasi = WasiCtxBuilder::new();
         // File work is done on the instance's own thread: handing it to another costs more than

@@ -9,6 +9,7 @@
 //! the store is thrown away and a new one is made.
 
 mod bindings;
+mod clock;
 mod compile;
 mod convert;
 mod engine;

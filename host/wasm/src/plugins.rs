@@ -15,6 +15,7 @@ use wasink_chassis::plugin::{
     Demands, Description, Grants, OpenRequest, Origin, Plugin, PluginError, PluginVersion, Plugins,
     Sighting, SinkPlugin,
 };
+use wasink_record::Clock;
 use wasmtime::component::Linker;
 
 use crate::compile::{Loaded, chain, compile, digest, linker};
@@ -65,6 +66,10 @@ pub struct Options {
     /// Where lines go that a plugin writes while it is asked to describe itself. `None`: to the
     /// `tracing` crate.
     pub logger: Option<Arc<dyn Logger>>,
+    /// The wall clock of all instances that are opened, for harnesses: one that is years away, or
+    /// jumps, shows what a plugin makes of it. Times before 1970 are shown as 1970, and deadlines do
+    /// not depend on it. `None`: the system's.
+    pub clock: Option<Arc<dyn Clock>>,
 }
 
 impl std::fmt::Debug for Options {
@@ -148,7 +153,8 @@ impl WasmPlugins {
     ///
     /// Where the directory for compiled code can't be used, or the system gives no thread.
     pub fn new(options: Options) -> Result<Self, EngineError> {
-        let Options { cache, store, keys, limits, resolver, hooks, logger, .. } = options.clone();
+        let Options { cache, store, keys, limits, resolver, hooks, logger, clock, .. } =
+            options.clone();
         let engine = Engine::new(cache.as_deref())?;
         let linker = linker(&engine).map_err(|error| EngineError::Runtime(chain(&error)))?;
         let shelf = |world: World| {
@@ -171,6 +177,7 @@ impl WasmPlugins {
                 commons: Commons {
                     resolver: resolver.unwrap_or_else(|| Arc::new(SystemResolver)),
                     quotas: Quotas::default(),
+                    clock,
                 },
                 hooks: hooks.unwrap_or_else(|| Arc::new(NoHooks)),
                 store: store.map(Store::new),
