@@ -112,7 +112,7 @@ impl Run<'_> {
             Ok(()) => Verdict::Kept,
             Err(why) => Verdict::LeftOut { why },
         };
-        let milliseconds = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let milliseconds = milliseconds_since(begun);
         let finding = Finding { clause, verdict, milliseconds };
         (self.told)(&finding);
         self.findings.push(finding);
@@ -144,6 +144,7 @@ impl Run<'_> {
 ///
 /// What kept the kit from trying it. What is wrong with the plugin is in the report.
 pub fn try_out(trial: &Trial, told: &mut dyn FnMut(&Finding)) -> Result<Report, KitError> {
+    let begun = Instant::now();
     let file = trial.file.display().to_string();
     // What can't be read is no plugin.
     let len = std::fs::metadata(&trial.file)?.len();
@@ -158,11 +159,13 @@ pub fn try_out(trial: &Trial, told: &mut dyn FnMut(&Finding)) -> Result<Report, 
         version: String::new(),
         findings: Vec::new(),
         headroom: Headroom::default(),
+        milliseconds: 0,
     };
     let (report, description) = match looked_at(&mut run, report, len) {
         Some(found) => found,
         None => {
             result.findings = run.findings;
+            result.milliseconds = milliseconds_since(begun);
             return Ok(result);
         }
     };
@@ -183,7 +186,12 @@ pub fn try_out(trial: &Trial, told: &mut dyn FnMut(&Finding)) -> Result<Report, 
     }
     result.headroom = subject.headroom();
     result.findings = run.findings;
+    result.milliseconds = milliseconds_since(begun);
     Ok(result)
+}
+
+fn milliseconds_since(begun: Instant) -> u64 {
+    u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
 /// What it says before it is opened; `None` where there is nothing to go on with.
