@@ -56,8 +56,8 @@ pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<HostState>> {
     let mut linker = Linker::new(&engine.wasmtime);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     files::add_to_linker(&mut linker)?;
-    net::add_to_linker(&mut linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
+    net::add_to_linker(&mut linker)?;
     // One by one: the world's own function would ask us to implement WASI as well.
     records::add_to_linker::<_, Host>(&mut linker, |state| state)?;
     lifecycle::add_to_linker::<_, Host>(&mut linker, |state| state)?;
