@@ -11,6 +11,7 @@ mod nats;
 mod support;
 
 mod command {
+    mod author;
     mod configuration;
     mod conformance;
     mod crash;

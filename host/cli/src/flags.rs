@@ -4,11 +4,13 @@ use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use wasink::World;
 use wasink::config::Flag;
 use wasink::record::Stream;
+use wasink_author::Language;
 
 use crate::exit;
 
@@ -419,6 +421,16 @@ pub(crate) enum Feed {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Plugins {
+    /// Make the project of a plugin, in a language that there is a template for
+    ///
+    /// It builds, tests and runs as it stands: a sink writes usage as JSON Lines and counts by
+    /// tenant; the ends of feeds keep a feed in a file.
+    New(New),
+    /// Build the component of the project in this folder
+    ///
+    /// The language's own tools do it, and have to be there: where one is missing the error says how
+    /// to install it. Each command is shown before it runs.
+    Build(Build),
     /// List the plugins that can be named, with what is wrong with any
     List {
         #[command(flatten)]
@@ -498,6 +510,41 @@ pub(crate) enum Plugins {
         #[command(flatten)]
         json: Json,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct New {
+    /// What the plugin is called
+    #[arg(value_parser = plugin_name)]
+    pub(crate) name: String,
+    /// The language that it is written in
+    #[arg(long, value_parser = language())]
+    pub(crate) language: Language,
+    /// What it is
+    #[arg(long, value_enum, default_value = "sink")]
+    pub(crate) kind: PluginKind,
+    /// Make it in DIR [default: a folder of the plugin's name]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) directory: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) json: Json,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Build {
+    /// The folder of the project
+    #[arg(value_name = "DIR", default_value = ".")]
+    pub(crate) directory: PathBuf,
+    /// Put the contract of this wasink into the project first
+    #[arg(long)]
+    pub(crate) update_contract: bool,
+    #[command(flatten)]
+    pub(crate) json: Json,
+}
+
+fn language() -> impl TypedValueParser<Value = Language> {
+    let names = Language::ALL.map(Language::name);
+    PossibleValuesParser::new(names).try_map(|name| name.parse::<Language>())
 }
 
 /// What a plugin can be used as.

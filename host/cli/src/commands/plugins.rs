@@ -1,5 +1,7 @@
 //! `wasink plugins`.
 
+mod author;
+
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
@@ -22,6 +24,8 @@ use crate::{show, state};
 pub(super) fn run(config: &Config, command: &Plugins) -> Result<Exit, Failure> {
     let plugins = || wasink::plugins(config, Arc::new(Screen::new(config.log)));
     match command {
+        Plugins::New(new) => author::new(new).map(|()| Exit::Success),
+        Plugins::Build(build) => author::build(build).map(|()| Exit::Success),
         Plugins::List { json } => {
             let plugins = plugins()?;
             let in_charge = in_charge(config);
