@@ -11,6 +11,7 @@ mod nats;
 mod support;
 
 mod command {
+    mod bench;
     mod configuration;
     mod conformance;
     mod crash;

@@ -13,6 +13,7 @@ use wasink_chassis::Ends;
 use wasink_chassis::config::{Config, PluginConfig, PluginName};
 use wasink_chassis::feed::{FeedSink, FeedSource, PolledEvent};
 use wasink_chassis::hooks::NoHooks;
+use wasink_chassis::limits::Limits;
 use wasink_chassis::logger::{Level, Line, Logger};
 use wasink_chassis::plugin::{
     CallError, Demands, Description, Exception, Failure, Need, OpenRequest, Origin, PluginError,
@@ -40,6 +41,7 @@ pub(crate) struct Subject {
     given: Value,
     grants: Map<String, Value>,
     pub(crate) timeout: Duration,
+    limits: Limits,
     meter: Meter,
     places: usize,
 }
@@ -128,6 +130,7 @@ impl Subject {
             given: Value::Object(trial.settings.clone()),
             grants: trial.grants.clone(),
             timeout: trial.timeout,
+            limits: trial.limits,
             meter,
             places: 0,
         }
@@ -152,6 +155,7 @@ impl Subject {
             given: Value::Object(trial.settings.clone()),
             grants: self.grants.clone(),
             timeout: self.timeout,
+            limits: self.limits,
             meter: Meter::default(),
             places: 0,
         })
@@ -292,7 +296,9 @@ impl Subject {
         let (config, instance) = self.instance(place).map_err(Stopped::Unfit)?;
         let ends = Ends::new(&config, self.plugins.clone(), Arc::new(Silent), Arc::new(NoHooks));
         let ends = ends.map_err(|error| Stopped::Unfit(error.to_string()))?;
-        ends.request(&instance).map_err(|error| Stopped::Unfit(error.to_string()))
+        let request = ends.request(&instance);
+        let request = request.map_err(|error| Stopped::Unfit(error.to_string()))?;
+        Ok(OpenRequest { limits: self.limits, ..request })
     }
 
     /// Settings that few plugins take, and what is so about them.
