@@ -370,9 +370,9 @@ mod tests {
             billable: true,
             emitted_at: 6,
         };
-        // Four texts, six numbers of eight bytes, two flags, and a text that may be absent.
+        // Four texts, six numbers, two flags and a text that may be absent, each where its alignment puts it.
         assert_eq!(list(&[event]), UsageEvent::SIZE32 + 14);
-        assert_eq!(UsageEvent::SIZE32, 112);
+        assert_eq!(UsageEvent::SIZE32, 104);
         let empty = DictionaryColumn { values: Vec::new(), codes: Vec::new() };
         let dictionary = DictionaryColumn { values: vec!["acme".to_owned()], codes: vec![0, 0] };
         let two = UsageColumns {
