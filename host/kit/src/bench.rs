@@ -273,7 +273,7 @@ fn reopened(opened: &mut Opened) -> Result<f64, KitError> {
 }
 
 impl Pair {
-    /// What it takes to have an instance: no more than a third of the time, and each at least once.
+    /// What it takes to have an instance: no more than half of the time, and each at least once.
     fn starts(&mut self, time: Duration) -> Result<(), KitError> {
         let (mut cold, mut warm, mut opened) = (Vec::new(), Vec::new(), Vec::new());
         let begun = Instant::now();
@@ -285,7 +285,7 @@ impl Pair {
             )?;
             cold.push((subject.0, nop.0));
             warm.push((subject.1, nop.1));
-            if begun.elapsed() > time / 5 {
+            if begun.elapsed() > time / 3 {
                 break;
             }
         }
