@@ -12,6 +12,7 @@ mod support;
 
 mod command {
     mod author;
+    mod bench;
     mod configuration;
     mod conformance;
     mod crash;

@@ -7,7 +7,7 @@ use super::operator::Operator;
 /// As in `cargo xtask bless`.
 const BLESS: &str = "WASINK_BLESS";
 
-const COMMANDS: [&str; 42] = [
+const COMMANDS: [&str; 43] = [
     "",
     "run",
     "serve",
@@ -19,6 +19,7 @@ const COMMANDS: [&str; 42] = [
     "plugins list",
     "plugins inspect",
     "plugins test",
+    "plugins bench",
     "plugins swap",
     "plugins rollback",
     "plugins history",

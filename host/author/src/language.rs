@@ -26,13 +26,11 @@ pub enum Language {
     Cpp,
     /// Go, by its stock compiler.
     Go,
-    /// Zig.
-    Zig,
 }
 
 impl Language {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 7] = [
         Self::Rust,
         Self::Python,
         Self::JavaScript,
@@ -40,7 +38,6 @@ impl Language {
         Self::C,
         Self::Cpp,
         Self::Go,
-        Self::Zig,
     ];
 
     /// Its name on the command line and in `wasink-plugin.toml`.
@@ -53,7 +50,6 @@ impl Language {
             Self::C => "c",
             Self::Cpp => "cpp",
             Self::Go => "go",
-            Self::Zig => "zig",
         }
     }
 
@@ -75,7 +71,6 @@ impl Language {
             Self::C => files::C,
             Self::Cpp => files::CPP,
             Self::Go => files::GO,
-            Self::Zig => files::ZIG,
         };
         all.iter().filter_map(move |(path, bytes)| {
             Some((path.strip_prefix(kind.name())?.strip_prefix('/')?, *bytes))

@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 use wasink_chassis::Ends;
-use wasink_chassis::config::{Config, PluginConfig};
+use wasink_chassis::config::{Config, PluginConfig, PluginName};
 use wasink_chassis::feed::{FeedSink, FeedSource, PolledEvent};
 use wasink_chassis::hooks::NoHooks;
+use wasink_chassis::limits::Limits;
 use wasink_chassis::logger::{Level, Line, Logger};
 use wasink_chassis::plugin::{
     CallError, Demands, Description, Exception, Failure, Need, OpenRequest, Origin, PluginError,
@@ -20,7 +21,7 @@ use wasink_chassis::plugin::{
 };
 use wasink_journal::Batch;
 use wasink_record::ControlEvent;
-use wasink_wasm::{Options, WasmPlugins, World};
+use wasink_wasm::{Options, ViewCounts, WasmPlugins, World};
 
 use crate::receiver::{Mood, Receiver};
 use crate::report::Headroom;
@@ -40,6 +41,7 @@ pub(crate) struct Subject {
     given: Value,
     grants: Map<String, Value>,
     pub(crate) timeout: Duration,
+    limits: Limits,
     meter: Meter,
     places: usize,
 }
@@ -67,11 +69,22 @@ pub(crate) struct Place {
 
 /// Plugins in `scratch`, freshly looked at: nothing is known of what they said before.
 pub(crate) fn host(scratch: &Path, trial: &Trial) -> Result<WasmPlugins, KitError> {
+    host_with(scratch, trial, &scratch.join("cache"), None)
+}
+
+/// The same with compiled code in `cache`, and somebody who may count views.
+pub(crate) fn host_with(
+    scratch: &Path,
+    trial: &Trial,
+    cache: &Path,
+    views: Option<ViewCounts>,
+) -> Result<WasmPlugins, KitError> {
     let options = Options {
         directories: vec![scratch.join("plugins")],
-        cache: Some(scratch.join("cache")),
+        cache: Some(cache.to_owned()),
         limits: trial.limits,
         logger: Some(Arc::new(Silent)),
+        views,
         ..Options::default()
     };
     WasmPlugins::new(options).map_err(|error| KitError::Host(error.to_string()))
@@ -117,6 +130,7 @@ impl Subject {
             given: Value::Object(trial.settings.clone()),
             grants: trial.grants.clone(),
             timeout: trial.timeout,
+            limits: trial.limits,
             meter,
             places: 0,
         }
@@ -141,9 +155,33 @@ impl Subject {
             given: Value::Object(trial.settings.clone()),
             grants: self.grants.clone(),
             timeout: self.timeout,
+            limits: self.limits,
             meter: Meter::default(),
             places: 0,
         })
+    }
+
+    /// Where everything of it lies.
+    pub(crate) fn scratch(&self) -> &Path {
+        self.scratch.path()
+    }
+
+    /// Has these plugins open it from now on; those that did so before are given back.
+    pub(crate) fn exchange(&mut self, plugins: impl Into<Arc<WasmPlugins>>) -> Arc<WasmPlugins> {
+        std::mem::replace(&mut self.plugins, plugins.into())
+    }
+
+    /// Has these plugins read, compile and describe it.
+    pub(crate) fn load(&self, plugins: &WasmPlugins) -> Result<(), Stopped> {
+        use wasink_chassis::feed::Feeds as _;
+        let name = PluginName::new(NAME).map_err(|error| Stopped::Unfit(error.to_string()))?;
+        let demands = Demands::default();
+        match self.world {
+            World::Sink => plugins.load(&name, &Origin::Directory, &demands).map(drop),
+            World::FeedSource => plugins.describe_source(&name, &demands).map(drop),
+            World::FeedSink => plugins.describe_sink(&name, &demands).map(drop),
+        }
+        .map_err(Stopped::from)
     }
 
     pub(crate) fn headroom(&self) -> Headroom {
@@ -258,7 +296,9 @@ impl Subject {
         let (config, instance) = self.instance(place).map_err(Stopped::Unfit)?;
         let ends = Ends::new(&config, self.plugins.clone(), Arc::new(Silent), Arc::new(NoHooks));
         let ends = ends.map_err(|error| Stopped::Unfit(error.to_string()))?;
-        ends.request(&instance).map_err(|error| Stopped::Unfit(error.to_string()))
+        let request = ends.request(&instance);
+        let request = request.map_err(|error| Stopped::Unfit(error.to_string()))?;
+        Ok(OpenRequest { limits: self.limits, ..request })
     }
 
     /// Settings that few plugins take, and what is so about them.
@@ -404,6 +444,11 @@ impl Sink {
         self.sink.memory()
     }
 
+    /// Throws the instance away, where there is one, and opens another.
+    pub(crate) fn reopen(&mut self) -> Result<(), Stopped> {
+        self.sink.reopen().map_err(Stopped::from)
+    }
+
     /// Whether it keeps what it is given, for a harness to see.
     pub(crate) fn captures(&mut self) -> bool {
         self.sink.captured().is_ok_and(|captured| captured.is_some())
@@ -443,6 +488,14 @@ impl Source {
         self.source.ack(ids)
     }
 
+    pub(crate) fn memory(&self) -> Option<u64> {
+        self.source.memory()
+    }
+
+    pub(crate) fn reopen(&mut self) -> Result<(), Stopped> {
+        self.source.reopen().map_err(Stopped::from)
+    }
+
     pub(crate) fn close(&mut self) -> Result<(), CallError> {
         self.source.close()
     }
@@ -463,6 +516,14 @@ impl Appender {
         let answer = self.sink.append(events);
         self.meter.note("append", begun, self.sink.memory());
         answer
+    }
+
+    pub(crate) fn memory(&self) -> Option<u64> {
+        self.sink.memory()
+    }
+
+    pub(crate) fn reopen(&mut self) -> Result<(), Stopped> {
+        self.sink.reopen().map_err(Stopped::from)
     }
 
     pub(crate) fn close(&mut self) -> Result<(), CallError> {

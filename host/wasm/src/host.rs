@@ -25,6 +25,7 @@ use crate::net::{Http, Lookups, Outlets, Resolve, Tcp};
 use crate::quota::{Quota, Quotas};
 use crate::stderr::{ProcessStderr, Tail};
 use crate::still::still;
+use crate::views::ViewCounts;
 use crate::words::Words;
 
 /// A batch that is lent to a guest.
@@ -41,12 +42,15 @@ pub(crate) struct Surroundings {
     pub(crate) outlets: Arc<Outlets>,
     pub(crate) tcp: Arc<Tcp>,
     pub(crate) data: Option<DataDirectory>,
+    views: Option<ViewCounts>,
 }
 
 /// What all instances of a host have in common.
 pub(crate) struct Commons {
     pub(crate) resolver: Arc<dyn Resolve>,
     pub(crate) quotas: Quotas,
+    /// Who counts views, where a harness wants to know.
+    pub(crate) views: Option<ViewCounts>,
 }
 
 impl Surroundings {
@@ -72,7 +76,8 @@ impl Surroundings {
             let quota = Quota::new(directory.clone(), limit, words, &commons.quotas);
             DataDirectory { directory, quota }
         });
-        Ok(Self { grants, limits, reached, words, outlets, tcp, data })
+        let views = commons.views.clone();
+        Ok(Self { grants, limits, reached, words, outlets, tcp, data, views })
     }
 }
 
@@ -88,6 +93,7 @@ pub(crate) struct HostState {
     pub(crate) secrets: Vec<Secret>,
     pub(crate) words: Words,
     pub(crate) tail: Tail,
+    pub(crate) views: Option<ViewCounts>,
 }
 
 impl HostState {
@@ -102,7 +108,7 @@ impl HostState {
     }
 
     fn with(around: &Surroundings, more: impl FnOnce(&mut WasiCtxBuilder)) -> Self {
-        let Surroundings { grants, limits, reached, words, outlets, tcp, data } = around;
+        let Surroundings { grants, limits, reached, words, outlets, tcp, data, views } = around;
         let tail = Tail::new(words.clone());
         let mut wasi = WasiCtxBuilder::new();
         // File work is done on the instance's own thread: handing it to another costs more than
@@ -135,6 +141,7 @@ impl HostState {
             secrets: grants.secrets.clone(),
             words: words.clone(),
             tail,
+            views: views.clone(),
         }
     }
 
@@ -267,7 +274,7 @@ impl batches::HostBatch for HostState {
 }
 
 /// What a stream says to a guest that could not write.
-type StreamErrorForGuest = wasmtime_wasi::p2::bindings::io::streams::StreamError;
+pub(crate) type StreamErrorForGuest = wasmtime_wasi::p2::bindings::io::streams::StreamError;
 
 fn host_encoding(encoding: WitEncoding) -> Encoding {
     match encoding {

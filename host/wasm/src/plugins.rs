@@ -30,6 +30,7 @@ use crate::quota::Quotas;
 use crate::signature::{Keys, Signature};
 use crate::sink::SinkGuest;
 use crate::store::Store;
+use crate::views::ViewCounts;
 
 /// A plugin that comes with the program: its name and its component.
 pub type Bundled = (&'static str, &'static [u8]);
@@ -65,6 +66,9 @@ pub struct Options {
     /// Where lines go that a plugin writes while it is asked to describe itself. `None`: to the
     /// `tracing` crate.
     pub logger: Option<Arc<dyn Logger>>,
+    /// Counts the views that sinks ask for, for a harness. `None`: nobody does, and nothing is spent on
+    /// it.
+    pub views: Option<ViewCounts>,
 }
 
 impl std::fmt::Debug for Options {
@@ -148,9 +152,11 @@ impl WasmPlugins {
     ///
     /// Where the directory for compiled code can't be used, or the system gives no thread.
     pub fn new(options: Options) -> Result<Self, EngineError> {
-        let Options { cache, store, keys, limits, resolver, hooks, logger, .. } = options.clone();
+        let Options { cache, store, keys, limits, resolver, hooks, logger, views, .. } =
+            options.clone();
         let engine = Engine::new(cache.as_deref())?;
-        let linker = linker(&engine).map_err(|error| EngineError::Runtime(chain(&error)))?;
+        let linker = linker(&engine, views.is_some());
+        let linker = linker.map_err(|error| EngineError::Runtime(chain(&error)))?;
         let shelf = |world: World| {
             let bundled = match world {
                 World::Sink => &options.bundled,
@@ -171,6 +177,7 @@ impl WasmPlugins {
                 commons: Commons {
                     resolver: resolver.unwrap_or_else(|| Arc::new(SystemResolver)),
                     quotas: Quotas::default(),
+                    views,
                 },
                 hooks: hooks.unwrap_or_else(|| Arc::new(NoHooks)),
                 store: store.map(Store::new),

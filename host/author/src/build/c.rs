@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{Toolchain, missing};
-use crate::tool::{Tool, find, says};
+use crate::tool::{Tool, find, says, version};
 use crate::{AuthorError, Project, bindings, component};
 
 pub(crate) struct Clang {
@@ -11,7 +11,10 @@ pub(crate) struct Clang {
 }
 
 /// The world, as part of the bindings.
-pub(super) const OBJECT: &str = "bindings/plugin_component_type.o";
+const OBJECT: &str = "bindings/plugin_component_type.o";
+
+/// The version of zig that was tried: what it takes differs from one to the next.
+const ZIG_MINOR: u64 = 17;
 
 /// As distributions call it, the newest that was tried first.
 const SUFFIXES: [&str; 5] = ["-19", "", "-21", "-20", "-18"];
@@ -54,7 +57,7 @@ impl Toolchain for Clang {
 }
 
 /// The bindings: `bindings/plugin.h`, `bindings/plugin.c`, and the world as an object to be linked.
-pub(super) fn generate(project: &Project) -> Result<(), AuthorError> {
+fn generate(project: &Project) -> Result<(), AuthorError> {
     let options = wit_bindgen_c::Opts {
         rename_world: Some("plugin".to_owned()),
         // Else each `write` has to drop its batch, and traps where it forgets to.
@@ -124,13 +127,33 @@ impl Clang {
                 return Some(Compiler::Clang { c, cpp });
             }
         }
-        super::zig::command(root).map(Compiler::Zig)
+        zig_command(root).map(Compiler::Zig)
     }
 }
 
 /// Zig, however it is called.
-pub(super) fn zig(words: &[PathBuf], root: &Path) -> Tool {
+fn zig(words: &[PathBuf], root: &Path) -> Tool {
     let mut words = words.iter();
     let first = words.next().cloned().unwrap_or_default();
     Tool::new(&first, root).args(words)
+}
+
+/// Zig as a command: the one of the project's environment for Python, else that of the PATH; `None`
+/// where there is none of the right version.
+fn zig_command(root: &Path) -> Option<Vec<PathBuf>> {
+    let module = |python: PathBuf| vec![python, "-m".into(), "ziglang".into()];
+    let own = Some(root.join(".venv/bin/python")).filter(|python| python.exists()).map(module);
+    let on_path = find(root, &[], "zig").map(|zig| vec![zig]);
+    own.into_iter().chain(on_path).find(|words| is_right(words, root))
+}
+
+fn is_right(words: &[PathBuf], root: &Path) -> bool {
+    let version = || {
+        let (first, rest) = words.split_first()?;
+        let mut args: Vec<_> = rest.iter().filter_map(|word| word.to_str()).collect();
+        args.push("version");
+        let version = version(&says(first, root, &args)?)?;
+        Some(version)
+    };
+    version().is_some_and(|version| version.major == 0 && version.minor == ZIG_MINOR)
 }

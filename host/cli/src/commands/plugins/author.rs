@@ -71,15 +71,12 @@ pub(super) fn build(build: &Build) -> Result<(), Failure> {
     ))
 }
 
-/// The component of the project in a folder, where it is built.
-pub(super) fn component(folder: &Path) -> Result<PathBuf, Failure> {
-    let file = open(folder)?.component();
-    if !file.is_file() {
-        return Err(anyhow!(
-            "`{}` is not there yet: `wasink plugins build` makes it",
-            file.display()
-        )
-        .into());
+/// The component of the project in this folder, where it is built.
+pub(super) fn component() -> Result<String, Failure> {
+    let project = open(Path::new("."))?;
+    let file = format!("{}.wasm", project.name());
+    if !Path::new(&file).is_file() {
+        return Err(anyhow!("`{file}` is not there yet: `wasink plugins build` makes it").into());
     }
     Ok(file)
 }
