@@ -57,7 +57,7 @@ fn tallies(language: &str) {
     operator.write("wasink.toml", "[usage]\nsink = \"subject\"\ngrants.directory = true\n");
     let record = |rid: usize, tenant: &str| {
         format!(
-            r#"{{"rid":"r-{rid}","tenant":{tenant},"src":"http","stack":"s","duration_ms":1,"status":"ok","bytes_in":18446744073709551615,"bytes_out":2,"emitted_at":"2026-01-02T03:04:05.678Z"}}"#
+            r#"{{"rid":"r-{rid}","tenant":{tenant},"src":"http","stack":"s","duration_ms":1,"status":"ok","bytes_in":9223372036854775807,"bytes_out":2,"emitted_at":"2026-01-02T03:04:05.678Z"}}"#
         )
     };
     let tenants = [r#""b""#, r#""a \"q\" \\""#, r#""größe 漢字 🎈""#, r#""b""#];
@@ -145,7 +145,7 @@ fn what_is_in_the_way_of_a_build_is_told_with_the_way_out() {
     let mut nothing_there = operator.wasink("plugins build");
     nothing_there.env("PATH", "/nonexistent");
     let missing = end(nothing_there, b"").expect(1);
-    let way_out = "componentize-py is missing; install it by\n    python3 -m venv .venv && ";
+    let way_out = "componentize-py is missing; install it by `python3 -m venv .venv && ";
     assert!(missing.stderr.contains(way_out), "{missing:?}");
 
     let contract = operator.read("wit/batches.wit");

@@ -64,7 +64,7 @@ pub enum AuthorError {
         reason: String,
     },
     /// A tool of the language is missing, or too old.
-    #[error("{what}; install it by\n    {install}")]
+    #[error("{what}; install it by `{install}`")]
     Tool {
         /// What is missing, and what was found in its place.
         what: String,
