@@ -53,16 +53,13 @@ impl Project {
         if !language.kinds().any(|has| has == kind) {
             return Err(AuthorError::NoTemplate { language, kind });
         }
-        match std::fs::read_dir(folder) {
-            Ok(mut entries) => {
-                if entries.next().is_some() {
-                    return Err(AuthorError::Occupied { path: folder.to_owned() });
-                }
-            }
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(AuthorError::file(folder)(error));
-            }
-            _ => {}
+        let occupied = match std::fs::read_dir(folder) {
+            Ok(mut entries) => entries.next().is_some(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+            Err(error) => return Err(AuthorError::file(folder)(error)),
+        };
+        if occupied {
+            return Err(AuthorError::Occupied { path: folder.to_owned() });
         }
         let project =
             Self { root: folder.to_owned(), manifest: Manifest::new(name, language, kind) };
