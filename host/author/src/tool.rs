@@ -13,7 +13,9 @@ use crate::AuthorError;
 #[derive(Debug)]
 pub(crate) struct Tool {
     command: Command,
-    shown: Vec<String>,
+    /// As it is told: variables, then words.
+    variables: Vec<String>,
+    words: Vec<String>,
 }
 
 impl Tool {
@@ -22,31 +24,28 @@ impl Tool {
         command.current_dir(root).stdin(Stdio::null()).stdout(std::io::stderr());
         // What cargo tells the program that it runs does not hold for another project's build.
         for (name, _) in env::vars_os() {
-            if name.to_str().is_some_and(|name| {
-                name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
-            }) {
+            let of_cargo =
+                |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
+            if name.to_str().is_some_and(of_cargo) {
                 command.env_remove(name);
             }
         }
         // One of the PATH is found again by its name.
         let name = || program.file_name().map_or(program, Path::new);
         let within = program.strip_prefix(root).unwrap_or_else(|_| name());
-        Self { command, shown: vec![within.display().to_string()] }
+        Self { command, variables: Vec::new(), words: vec![within.display().to_string()] }
     }
 
     pub(crate) fn args(mut self, args: impl IntoIterator<Item: AsRef<OsStr>>) -> Self {
         for arg in args {
-            self.shown.push(arg.as_ref().to_string_lossy().into_owned());
+            self.words.push(arg.as_ref().to_string_lossy().into_owned());
             self.command.arg(arg);
         }
         self
     }
 
-    pub(crate) fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
-        let shown = value.as_ref().to_string_lossy();
-        let at =
-            self.shown.iter().take_while(|word| word.contains('=') && !word.contains('/')).count();
-        self.shown.insert(at, format!("{name}={shown}"));
+    pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
+        self.variables.push(format!("{name}={value}"));
         self.command.env(name, value);
         self
     }
@@ -61,7 +60,7 @@ impl Tool {
                 format!("'{}'", word.replace('\'', r"'\''"))
             }
         };
-        let words: Vec<_> = self.shown.iter().map(quoted).collect();
+        let words: Vec<_> = self.variables.iter().chain(&self.words).map(quoted).collect();
         words.join(" ")
     }
 
