@@ -25,10 +25,14 @@ fn main() {
         let folder = root.join("guest/examples").join(language);
         list(&mut text, &language.to_uppercase(), &folder, is_source);
     }
-    let manifest = root.join("guest/Cargo.toml");
-    println!("cargo::rerun-if-changed={}", manifest.display());
-    writeln!(text, "pub(crate) const GUEST_WORKSPACE: &str = include_str!({manifest:?});")
-        .expect("a String takes it");
+    for (name, file) in
+        [("GUEST_WORKSPACE", "guest/Cargo.toml"), ("GUEST_LOCK", "guest/Cargo.lock")]
+    {
+        let file = root.join(file);
+        println!("cargo::rerun-if-changed={}", file.display());
+        writeln!(text, "pub(crate) const {name}: &str = include_str!({file:?});")
+            .expect("a String takes it");
+    }
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("set by cargo"));
     fs::write(out.join("files.rs"), text).expect("OUT_DIR is there to be written to");
 }

@@ -109,7 +109,7 @@ macro_rules! languages {
 languages! {
     c: tallies;
     cpp: tallies;
-    go: tallies;
+    go: tallies feeds;
     javascript: tallies feeds;
     python: tallies feeds;
     rust: tallies feeds;
@@ -131,7 +131,7 @@ fn a_project_is_made_in_an_empty_folder_alone() {
     assert!(!operator.path("1st").exists());
     let none = operator.says("plugins new feed --language c --kind feed-sink").expect(1);
     assert!(
-        none.stderr.contains("there is one in rust, python, javascript, typescript"),
+        none.stderr.contains("there is one in rust, python, javascript, typescript, go"),
         "{none:?}"
     );
     assert!(!operator.path("feed").exists());

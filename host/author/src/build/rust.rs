@@ -26,6 +26,8 @@ impl Toolchain for Rust {
     fn complete(&self, project: &Project) -> Result<(), AuthorError> {
         let put = |path: &str, bytes: &[u8]| contract::put(&project.root.join(path), bytes);
         put("Cargo.toml", manifest(project.name()).as_bytes())?;
+        // The versions that the SDK is tested with; cargo drops from it what this project does without.
+        put("Cargo.lock", files::GUEST_LOCK.as_bytes())?;
         for (path, bytes) in files::SDK {
             let path = format!("{SDK}/{path}");
             match path.strip_suffix("/Cargo.toml") {
