@@ -3,6 +3,7 @@ flush before."""
 
 import json
 import os
+from collections import Counter
 
 # What is imported later, inside of a function, is not in the component.
 from componentize_py_types import Err
@@ -73,7 +74,7 @@ class Lines:
 class Sink(exports.Sink):
     usage = None
     tenants = None
-    counts = {}
+    counts = Counter()
 
     def open(self, context):
         try:
@@ -81,15 +82,15 @@ class Sink(exports.Sink):
             Sink.tenants = Lines("tenants.jsonl")
         except OSError as error:
             raise Err(str(error))
-        Sink.counts = {}
+        Sink.counts = Counter()
         log.write(log.Level.INFO, "open", [("file", log.Value_Text("usage.jsonl"))])
 
     def write(self, batch):
         tenants = batch.usage_columns().tenant
         Sink.usage.append(batch.encode(Encoding.JSONL))
-        for code in tenants.codes:
-            tenant = tenants.values[code]
-            Sink.counts[tenant] = Sink.counts.get(tenant, 0) + 1
+        # A tenant is a small number here. Its name is looked up once a batch, not once a record.
+        for code, records in Counter(tenants.codes).items():
+            Sink.counts[tenants.values[code]] += records
         return []
 
     def flush(self):
@@ -102,7 +103,7 @@ class Sink(exports.Sink):
         )
         Sink.tenants.append(lines.encode(), durable=True)
         # Only now: a flush that fails is asked for again.
-        Sink.counts = {}
+        Sink.counts = Counter()
 
     def close(self):
         Sink.usage.file.close()

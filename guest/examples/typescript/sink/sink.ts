@@ -97,7 +97,12 @@ export const sink: typeof Sink = {
   write(batch) {
     const { values, codes } = batch.usageColumns().tenant;
     usage.append(batch.encode('jsonl'), false);
-    for (const code of codes) counts.set(values[code], (counts.get(values[code]) ?? 0) + 1);
+    // A tenant is a small number here. Its name is looked up once a batch, not once a record.
+    const records = new Uint32Array(values.length);
+    for (let row = 0; row < codes.length; row++) records[codes[row]]++;
+    values.forEach((tenant, code) => {
+      if (records[code] > 0) counts.set(tenant, (counts.get(tenant) ?? 0) + records[code]);
+    });
     return [];
   },
 

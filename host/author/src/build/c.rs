@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Toolchain, missing};
 use crate::tool::{Tool, find, says, version};
-use crate::{AuthorError, Project, bindings, component};
+use crate::{AuthorError, Project, bindings, component, contract};
 
 pub(crate) struct Clang {
     pub(crate) plus_plus: bool,
@@ -66,7 +66,20 @@ fn generate(project: &Project) -> Result<(), AuthorError> {
     };
     let root = &project.root;
     let world = project.kind().world();
-    bindings::generate(options.build(), &root.join("wit"), &world, &root.join("bindings"))
+    let folder = root.join("bindings");
+    bindings::generate(options.build(), &root.join("wit"), &world, &folder)?;
+    let file = folder.join("plugin.c");
+    let text = std::fs::read_to_string(&file).map_err(AuthorError::file(&file))?;
+    contract::put(&file, mended(&text).as_bytes())
+}
+
+/// wit-bindgen 0.61 does not free a list that another interface has a list like it: here the codes of
+/// a column, which would be lost with every batch.
+fn mended(text: &str) -> String {
+    const LEAKS: &str = "  plugin_list_string_free(&ptr->values);\n}";
+    const FREES: &str =
+        "  plugin_list_string_free(&ptr->values);\n  plugin_list_u32_free(&ptr->codes);\n}";
+    text.replace(LEAKS, FREES)
 }
 
 /// Makes the component of `build/core.wasm`.
@@ -156,4 +169,24 @@ fn is_right(words: &[PathBuf], root: &Path) -> bool {
         Some(version)
     };
     version().is_some_and(|version| version.major == 0 && version.minor == ZIG_MINOR)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Kind, Language};
+
+    #[test]
+    fn every_list_of_a_column_is_freed_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let project = Project::create(folder.path(), "subject", Language::C, Kind::Sink).unwrap();
+        generate(&project).unwrap();
+        let text = std::fs::read_to_string(folder.path().join("bindings/plugin.c")).unwrap();
+        let start = "void wasink_plugin_batches_dictionary_column_free(";
+        let (_, column) = text.split_once(start).unwrap();
+        let (body, _) = column.split_once("\n}").unwrap();
+        for list in ["values", "codes"] {
+            assert_eq!(body.matches(&format!("_free(&ptr->{list});")).count(), 1, "{body}");
+        }
+    }
 }
