@@ -107,8 +107,8 @@ macro_rules! languages {
 }
 
 languages! {
-    c: tallies;
-    cpp: tallies;
+    c: tallies feeds;
+    cpp: tallies feeds;
     go: tallies feeds;
     javascript: tallies feeds;
     python: tallies feeds;
@@ -129,12 +129,6 @@ fn a_project_is_made_in_an_empty_folder_alone() {
     let digit = operator.says("plugins new 1st --language rust").expect(1);
     assert!(digit.stderr.contains("a letter first"), "{digit:?}");
     assert!(!operator.path("1st").exists());
-    let none = operator.says("plugins new feed --language c --kind feed-sink").expect(1);
-    assert!(
-        none.stderr.contains("there is one in rust, python, javascript, typescript, go"),
-        "{none:?}"
-    );
-    assert!(!operator.path("feed").exists());
 }
 
 #[test]

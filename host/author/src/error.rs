@@ -23,18 +23,6 @@ pub enum AuthorError {
         /// The folder.
         path: PathBuf,
     },
-    /// There is no template to make it from.
-    #[error(
-        "there is no template of a {kind} in {language}; there is one in {}",
-        Language::ALL.iter().filter(|other| other.kinds().any(|has| has == *kind))
-            .map(|language| language.name()).collect::<Vec<_>>().join(", ")
-    )]
-    NoTemplate {
-        /// The language that was asked for.
-        language: Language,
-        /// The kind that it has no template for.
-        kind: Kind,
-    },
     /// This is not a plugin's project.
     #[error(
         "`{}` is no project of a plugin: it has no `wasink-plugin.toml`; `wasink plugins new` makes one",

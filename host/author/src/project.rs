@@ -37,8 +37,7 @@ impl Project {
     ///
     /// # Errors
     ///
-    /// [`AuthorError::Manifest`] for a name that no plugin can have, [`AuthorError::NoTemplate`] for a
-    /// kind that the language has no template for, [`AuthorError::Occupied`] where
+    /// [`AuthorError::Manifest`] for a name that no plugin can have, [`AuthorError::Occupied`] where
     /// there is something in the folder, [`AuthorError::File`] where it can't be written to.
     pub fn create(
         folder: &Path,
@@ -49,9 +48,6 @@ impl Project {
         if !is_name(name) {
             let reason = format!("`{name}` is no name of a plugin: {NAME}");
             return Err(AuthorError::Manifest { path: folder.join(FILE), reason });
-        }
-        if !language.kinds().any(|has| has == kind) {
-            return Err(AuthorError::NoTemplate { language, kind });
         }
         let occupied = match std::fs::read_dir(folder) {
             Ok(mut entries) => entries.next().is_some(),
