@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 /// Folders of guest/examples that are templates, one for each kind of plugin within.
-const LANGUAGES: [&str; 7] = ["c", "cpp", "go", "javascript", "python", "rust", "typescript"];
+const LANGUAGES: [&str; 8] =
+    ["c", "cpp", "go", "javascript", "python", "rust", "typescript", "zig"];
 
 /// What builds leave beside the sources of a template, in its folder.
 const BUILT: [&str; 7] =

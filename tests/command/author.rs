@@ -114,6 +114,7 @@ languages! {
     python: tallies feeds;
     rust: tallies feeds;
     typescript: tallies feeds;
+    zig: tallies feeds;
 }
 
 #[test]

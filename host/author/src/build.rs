@@ -5,6 +5,7 @@ mod go;
 mod javascript;
 mod python;
 mod rust;
+mod zig;
 
 use std::path::PathBuf;
 
@@ -41,6 +42,7 @@ pub(crate) fn of(language: Language) -> &'static dyn Toolchain {
         Language::C => &c::Clang { plus_plus: false },
         Language::Cpp => &c::Clang { plus_plus: true },
         Language::Go => &go::Go,
+        Language::Zig => &zig::Zig,
     }
 }
 

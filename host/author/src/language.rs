@@ -26,11 +26,13 @@ pub enum Language {
     Cpp,
     /// Go, by its stock compiler.
     Go,
+    /// Zig.
+    Zig,
 }
 
 impl Language {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Rust,
         Self::Python,
         Self::JavaScript,
@@ -38,6 +40,7 @@ impl Language {
         Self::C,
         Self::Cpp,
         Self::Go,
+        Self::Zig,
     ];
 
     /// Its name on the command line and in `wasink-plugin.toml`.
@@ -50,6 +53,7 @@ impl Language {
             Self::C => "c",
             Self::Cpp => "cpp",
             Self::Go => "go",
+            Self::Zig => "zig",
         }
     }
 
@@ -66,6 +70,7 @@ impl Language {
             Self::C => files::C,
             Self::Cpp => files::CPP,
             Self::Go => files::GO,
+            Self::Zig => files::ZIG,
         };
         all.iter().filter_map(move |(path, bytes)| {
             Some((path.strip_prefix(kind.name())?.strip_prefix('/')?, *bytes))

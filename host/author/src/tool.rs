@@ -2,6 +2,7 @@
 
 use std::env;
 use std::ffi::OsStr;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -48,6 +49,12 @@ impl Tool {
         self.variables.push(format!("{name}={value}"));
         self.command.env(name, value);
         self
+    }
+
+    /// What it prints goes into a file.
+    pub(crate) fn into_file(mut self, path: &Path) -> Result<Self, AuthorError> {
+        self.command.stdout(File::create(path).map_err(AuthorError::file(path))?);
+        Ok(self)
     }
 
     /// As it can be typed in the project's folder.

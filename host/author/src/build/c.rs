@@ -11,10 +11,10 @@ pub(crate) struct Clang {
 }
 
 /// The world, as part of the bindings.
-const OBJECT: &str = "bindings/plugin_component_type.o";
+pub(super) const OBJECT: &str = "bindings/plugin_component_type.o";
 
 /// The version of zig that was tried: what it takes differs from one to the next.
-const ZIG_MINOR: u64 = 17;
+pub(super) const ZIG_MINOR: u64 = 17;
 
 /// As distributions call it, the newest that was tried first.
 const SUFFIXES: [&str; 5] = ["-19", "", "-21", "-20", "-18"];
@@ -57,7 +57,7 @@ impl Toolchain for Clang {
 }
 
 /// The bindings: `bindings/plugin.h`, `bindings/plugin.c`, and the world as an object to be linked.
-fn generate(project: &Project) -> Result<(), AuthorError> {
+pub(super) fn generate(project: &Project) -> Result<(), AuthorError> {
     let options = wit_bindgen_c::Opts {
         rename_world: Some("plugin".to_owned()),
         // Else each `write` has to drop its batch, and traps where it forgets to.
@@ -145,7 +145,7 @@ impl Clang {
 }
 
 /// Zig, however it is called.
-fn zig(words: &[PathBuf], root: &Path) -> Tool {
+pub(super) fn zig(words: &[PathBuf], root: &Path) -> Tool {
     let mut words = words.iter();
     let first = words.next().cloned().unwrap_or_default();
     Tool::new(&first, root).args(words)
@@ -153,7 +153,7 @@ fn zig(words: &[PathBuf], root: &Path) -> Tool {
 
 /// Zig as a command: the one of the project's environment for Python, else that of the PATH; `None`
 /// where there is none of the right version.
-fn zig_command(root: &Path) -> Option<Vec<PathBuf>> {
+pub(super) fn zig_command(root: &Path) -> Option<Vec<PathBuf>> {
     let module = |python: PathBuf| vec![python, "-m".into(), "ziglang".into()];
     let own = Some(root.join(".venv/bin/python")).filter(|python| python.exists()).map(module);
     let on_path = find(root, &[], "zig").map(|zig| vec![zig]);
