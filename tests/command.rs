@@ -11,6 +11,8 @@ mod nats;
 mod support;
 
 mod command {
+    mod author;
+    mod bench;
     mod configuration;
     mod conformance;
     mod crash;

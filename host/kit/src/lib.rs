@@ -4,7 +4,10 @@
 //! It looks at the component from outside, through the host that runs it in production: what it says
 //! about itself, what it does with records of all sorts, and what is left of them where it was to put
 //! them. Each [`Clause`] is tried by itself, and holds, is broken, or could not be tried.
+//!
+//! And it measures what a plugin costs, see [`measure`].
 
+mod bench;
 mod clause;
 mod feed;
 mod receiver;
@@ -23,6 +26,9 @@ use wasink_chassis::limits::Limits;
 use wasink_chassis::plugin::{CallError, Description, Need, PluginError};
 use wasink_wasm::{PluginReport, World};
 
+pub use bench::{
+    Asked, Bench, BenchReport, Compared, Cost, Figure, Memories, Memory, Started, measure,
+};
 pub use clause::Clause;
 pub use report::{Evidence, Finding, Headroom, Report, Verdict};
 
@@ -77,9 +83,15 @@ pub enum KitError {
     /// A file or a directory.
     #[error(transparent)]
     File(#[from] std::io::Error),
-    /// The host that runs plugins.
+    /// The host that runs plugins, or what it says of the plugin.
     #[error("{0}")]
     Host(String),
+}
+
+impl From<Stopped> for KitError {
+    fn from(stopped: Stopped) -> Self {
+        Self::Host(stopped.reason())
+    }
 }
 
 /// So much evidence is enough.

@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 use wasink_chassis::Ends;
-use wasink_chassis::config::{Config, PluginConfig};
+use wasink_chassis::config::{Config, PluginConfig, PluginName};
 use wasink_chassis::feed::{FeedSink, FeedSource, PolledEvent};
 use wasink_chassis::hooks::NoHooks;
+use wasink_chassis::limits::Limits;
 use wasink_chassis::logger::{Level, Line, Logger};
 use wasink_chassis::plugin::{
     Ask, CallError, Demands, Description, Exception, Failure, Need, OpenRequest, Origin,
@@ -20,7 +21,7 @@ use wasink_chassis::plugin::{
 };
 use wasink_journal::Batch;
 use wasink_record::{Clock, ControlEvent};
-use wasink_wasm::{Options, WasmPlugins, World};
+use wasink_wasm::{Options, ViewCounts, WasmPlugins, World};
 
 use crate::receiver::{Mood, Receiver, TcpMood, TcpReceiver};
 use crate::report::Headroom;
@@ -41,6 +42,7 @@ pub(crate) struct Subject {
     given: Value,
     grants: Map<String, Value>,
     pub(crate) timeout: Duration,
+    limits: Limits,
     meter: Meter,
     places: Rc<Cell<usize>>,
 }
@@ -69,21 +71,25 @@ pub(crate) struct Place {
 
 /// Plugins in `scratch`, freshly looked at: nothing is known of what they said before.
 pub(crate) fn host(scratch: &Path, trial: &Trial) -> Result<WasmPlugins, KitError> {
-    host_with(scratch, trial, None)
+    host_with(scratch, trial, &scratch.join("cache"), None, None)
 }
 
-/// The same, where plugins are shown this clock.
-fn host_with(
+/// The same with compiled code in `cache`, with somebody who may count views, and where plugins may be
+/// shown another clock.
+pub(crate) fn host_with(
     scratch: &Path,
     trial: &Trial,
+    cache: &Path,
+    views: Option<ViewCounts>,
     clock: Option<Arc<dyn Clock>>,
 ) -> Result<WasmPlugins, KitError> {
     let options = Options {
         directories: vec![scratch.join("plugins")],
-        cache: Some(scratch.join("cache")),
+        cache: Some(cache.to_owned()),
         limits: trial.limits,
         logger: Some(Arc::new(Silent)),
         clock,
+        views,
         ..Options::default()
     };
     WasmPlugins::new(options).map_err(|error| KitError::Host(error.to_string()))
@@ -129,6 +135,7 @@ impl Subject {
             given: Value::Object(trial.settings.clone()),
             grants: trial.grants.clone(),
             timeout: trial.timeout,
+            limits: trial.limits,
             meter,
             places: Rc::default(),
         }
@@ -140,7 +147,9 @@ impl Subject {
         trial: &Trial,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, KitError> {
-        let plugins = Arc::new(host_with(self.scratch.path(), trial, Some(clock))?);
+        let scratch = self.scratch.path();
+        let plugins =
+            Arc::new(host_with(scratch, trial, &scratch.join("cache"), None, Some(clock))?);
         Ok(Self { plugins, ..self.clone() })
     }
 
@@ -163,9 +172,33 @@ impl Subject {
             given: Value::Object(trial.settings.clone()),
             grants: self.grants.clone(),
             timeout: self.timeout,
+            limits: self.limits,
             meter: Meter::default(),
             places: Rc::default(),
         })
+    }
+
+    /// Where everything of it lies.
+    pub(crate) fn scratch(&self) -> &Path {
+        self.scratch.path()
+    }
+
+    /// Has these plugins open it from now on; those that did so before are given back.
+    pub(crate) fn exchange(&mut self, plugins: impl Into<Arc<WasmPlugins>>) -> Arc<WasmPlugins> {
+        std::mem::replace(&mut self.plugins, plugins.into())
+    }
+
+    /// Has these plugins read, compile and describe it.
+    pub(crate) fn load(&self, plugins: &WasmPlugins) -> Result<(), Stopped> {
+        use wasink_chassis::feed::Feeds as _;
+        let name = PluginName::new(NAME).map_err(|error| Stopped::Unfit(error.to_string()))?;
+        let demands = Demands::default();
+        match self.world {
+            World::Sink => plugins.load(&name, &Origin::Directory, &demands).map(drop),
+            World::FeedSource => plugins.describe_source(&name, &demands).map(drop),
+            World::FeedSink => plugins.describe_sink(&name, &demands).map(drop),
+        }
+        .map_err(Stopped::from)
     }
 
     pub(crate) fn headroom(&self) -> Headroom {
@@ -309,7 +342,9 @@ impl Subject {
         let (config, instance) = self.instance(place).map_err(Stopped::Unfit)?;
         let ends = Ends::new(&config, self.plugins.clone(), Arc::new(Silent), Arc::new(NoHooks));
         let ends = ends.map_err(|error| Stopped::Unfit(error.to_string()))?;
-        ends.request(&instance).map_err(|error| Stopped::Unfit(error.to_string()))
+        let request = ends.request(&instance);
+        let request = request.map_err(|error| Stopped::Unfit(error.to_string()))?;
+        Ok(OpenRequest { limits: self.limits, ..request })
     }
 
     /// Settings that few plugins take, and what is so about them.
@@ -455,6 +490,11 @@ impl Sink {
         self.sink.memory()
     }
 
+    /// Throws the instance away, where there is one, and opens another.
+    pub(crate) fn reopen(&mut self) -> Result<(), Stopped> {
+        self.sink.reopen().map_err(Stopped::from)
+    }
+
     /// Whether it keeps what it is given, for a harness to see.
     pub(crate) fn captures(&mut self) -> bool {
         self.sink.captured().is_ok_and(|captured| captured.is_some())
@@ -494,6 +534,14 @@ impl Source {
         self.source.ack(ids)
     }
 
+    pub(crate) fn memory(&self) -> Option<u64> {
+        self.source.memory()
+    }
+
+    pub(crate) fn reopen(&mut self) -> Result<(), Stopped> {
+        self.source.reopen().map_err(Stopped::from)
+    }
+
     pub(crate) fn close(&mut self) -> Result<(), CallError> {
         self.source.close()
     }
@@ -514,6 +562,14 @@ impl Appender {
         let answer = self.sink.append(events);
         self.meter.note("append", begun, self.sink.memory());
         answer
+    }
+
+    pub(crate) fn memory(&self) -> Option<u64> {
+        self.sink.memory()
+    }
+
+    pub(crate) fn reopen(&mut self) -> Result<(), Stopped> {
+        self.sink.reopen().map_err(Stopped::from)
     }
 
     pub(crate) fn close(&mut self) -> Result<(), CallError> {

@@ -27,6 +27,7 @@ use crate::net::{Http, Lookups, Outlets, Resolve, Tcp};
 use crate::quota::{Quota, Quotas};
 use crate::stderr::{ProcessStderr, Tail};
 use crate::still::still;
+use crate::views::ViewCounts;
 use crate::words::Words;
 
 /// A batch that is lent to a guest.
@@ -45,6 +46,7 @@ pub(crate) struct Surroundings {
     pub(crate) data: Option<DataDirectory>,
     /// The wall clock, where it is not the system's.
     pub(crate) clock: Option<Arc<dyn Clock>>,
+    views: Option<ViewCounts>,
 }
 
 /// What all instances of a host have in common.
@@ -52,6 +54,8 @@ pub(crate) struct Commons {
     pub(crate) resolver: Arc<dyn Resolve>,
     pub(crate) quotas: Quotas,
     pub(crate) clock: Option<Arc<dyn Clock>>,
+    /// Who counts views, where a harness wants to know.
+    pub(crate) views: Option<ViewCounts>,
 }
 
 impl Surroundings {
@@ -77,8 +81,8 @@ impl Surroundings {
             let quota = Quota::new(directory.clone(), limit, words, &commons.quotas);
             DataDirectory { directory, quota }
         });
-        let clock = commons.clock.clone();
-        Ok(Self { grants, limits, reached, words, outlets, tcp, data, clock })
+        let (views, clock) = (commons.views.clone(), commons.clock.clone());
+        Ok(Self { grants, limits, reached, words, outlets, tcp, data, views, clock })
     }
 }
 
@@ -94,6 +98,7 @@ pub(crate) struct HostState {
     pub(crate) secrets: Vec<Secret>,
     pub(crate) words: Words,
     pub(crate) tail: Tail,
+    pub(crate) views: Option<ViewCounts>,
 }
 
 impl HostState {
@@ -112,7 +117,7 @@ impl HostState {
     }
 
     fn with(around: &Surroundings, more: impl FnOnce(&mut WasiCtxBuilder)) -> Self {
-        let Surroundings { grants, limits, reached, words, outlets, tcp, data, .. } = around;
+        let Surroundings { grants, limits, reached, words, outlets, tcp, data, views, .. } = around;
         let tail = Tail::new(words.clone());
         let mut wasi = WasiCtxBuilder::new();
         // File work is done on the instance's own thread: handing it to another costs more than
@@ -145,6 +150,7 @@ impl HostState {
             secrets: grants.secrets.clone(),
             words: words.clone(),
             tail,
+            views: views.clone(),
         }
     }
 
@@ -277,7 +283,7 @@ impl batches::HostBatch for HostState {
 }
 
 /// What a stream says to a guest that could not write.
-type StreamErrorForGuest = wasmtime_wasi::p2::bindings::io::streams::StreamError;
+pub(crate) type StreamErrorForGuest = wasmtime_wasi::p2::bindings::io::streams::StreamError;
 
 fn host_encoding(encoding: WitEncoding) -> Encoding {
     match encoding {
