@@ -14,6 +14,8 @@ mod registry_server;
 mod support;
 
 mod command {
+    mod author;
+    mod bench;
     mod configuration;
     mod conformance;
     mod crash;

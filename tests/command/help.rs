@@ -7,7 +7,7 @@ use super::operator::Operator;
 /// As in `cargo xtask bless`.
 const BLESS: &str = "WASINK_BLESS";
 
-const COMMANDS: [&str; 44] = [
+const COMMANDS: [&str; 47] = [
     "",
     "run",
     "serve",
@@ -16,9 +16,12 @@ const COMMANDS: [&str; 44] = [
     "check",
     "config",
     "plugins",
+    "plugins build",
     "plugins list",
+    "plugins new",
     "plugins inspect",
     "plugins test",
+    "plugins bench",
     "plugins pull",
     "plugins push",
     "plugins swap",
@@ -78,11 +81,16 @@ fn the_help_of_every_command_is_what_its_golden_file_says() {
 
 #[test]
 fn every_command_has_a_golden_file() {
-    let help = Operator::new().says("--help").stdout;
-    let (_, commands) = help.split_once("Commands:\n").unwrap();
-    let (commands, _) = commands.split_once("\n\n").unwrap();
-    for command in commands.lines().filter_map(|line| line.split_whitespace().next()) {
-        assert!(command == "help" || COMMANDS.contains(&command), "`{command}` has none");
+    let operator = Operator::new();
+    for above in COMMANDS {
+        let help = operator.says(&format!("{above} --help")).stdout;
+        let Some((_, commands)) = help.split_once("Commands:\n") else { continue };
+        let (commands, _) = commands.split_once("\n\n").unwrap();
+        for name in commands.lines().filter_map(|line| line.split_whitespace().next()) {
+            let command = format!("{above} {name}");
+            let known = name == "help" || COMMANDS.contains(&command.trim_start());
+            assert!(known, "`{command}` has none");
+        }
     }
 }
 

@@ -22,14 +22,14 @@ fn blocks(page: &str, language: &str) -> Vec<String> {
 fn the_smallest_sink_is_the_example_and_short() {
     let readme = project("README.md");
     let sink = &blocks(&readme, "rust")[0];
-    assert_eq!(*sink, project("guest/examples/rust/src/lib.rs"));
+    assert_eq!(*sink, project("guest/examples/fuel/src/lib.rs"));
     assert!(sink.lines().count() <= 30, "{} lines", sink.lines().count());
 }
 
 #[test]
 fn the_smallest_sink_works_as_the_readme_says() {
     let operator = Operator::new();
-    let component = support::guests().join("wasink_example_rust.wasm");
+    let component = support::guests().join("wasink_example_fuel.wasm");
     operator.write("wasink-data/plugins/tenants.wasm", std::fs::read(component).unwrap());
     let shown = operator.says("plugins inspect tenants").expect(0).stdout;
     assert!(shown.contains("fuel by tenant, as CSV"), "{shown}");

@@ -84,29 +84,100 @@ fn a_plugin_that_breaks_a_clause_is_caught_by_it() {
     }
 }
 
+/// The guest that breaks a clause, with another way for its records.
+fn going(way: &str) -> Vec<u8> {
+    let mut bytes = misbehaving("breaks-a-clause");
+    let begin = b"the way of breaks-a-clause is: ";
+    let is_here = |window: &[u8]| window == begin;
+    let at = bytes.windows(begin.len()).position(is_here).unwrap() + begin.len();
+    bytes[at..at + 8].copy_from_slice(format!("{way:8}").as_bytes());
+    bytes
+}
+
+fn breaking(way: &str, breaks: &str) -> Report {
+    tried(&going(way), |trial| {
+        trial.settings.insert("breaks".to_owned(), breaks.into());
+        trial.timeout = Duration::from_secs(10);
+    })
+}
+
+#[test]
+fn a_sink_that_breaks_nothing_is_not_said_to() {
+    for (way, left_out) in [
+        ("http", &["flush.keeps"][..]),
+        // What it has had a receiver that says nothing can't tell.
+        ("tcp", &["flush.keeps", "receiver.doubt"]),
+        (
+            "file",
+            &[
+                "receiver.answers",
+                "receiver.doubt",
+                "receiver.patience",
+                "receiver.recovers",
+                "receiver.refuses",
+                "write.keeps",
+            ],
+        ),
+    ] {
+        let report = breaking(way, "nothing");
+        assert!(report.is_conforming(), "{way}\n{}", all(&report));
+        let kept = kept(&report);
+        let names = report.findings.iter().map(|finding| finding.clause.name);
+        let others: BTreeSet<_> = names.filter(|name| !kept.contains(name)).collect();
+        assert_eq!(others, left_out.iter().copied().collect(), "{way}\n{}", all(&report));
+    }
+}
+
 #[test]
 fn a_sink_that_keeps_all_clauses_but_one_is_caught_by_that_one() {
-    for (breaks, clauses) in [
-        ("open-refuses", &["open.refuses"][..]),
-        ("open-again", &["open.again"]),
-        ("flush-answers", &["flush.answers"]),
-        ("close-answers", &["close.answers"]),
-        ("write-answers", &["write.answers"]),
-        ("write-values", &["write.values"]),
-        ("write-repeats", &["write.repeats"]),
+    for (way, breaks, clauses) in [
+        ("http", "open-refuses", &["open.refuses"][..]),
+        ("http", "open-again", &["open.again"]),
+        ("http", "flush-answers", &["flush.answers"]),
+        ("http", "close-answers", &["close.answers"]),
+        ("http", "write-answers", &["write.answers"]),
+        ("http", "write-values", &["write.values"]),
+        ("http", "write-repeats", &["write.repeats"]),
+        ("http", "write-repeats-within", &["write.repeats"]),
+        ("http", "write-clock", &["write.clock"]),
+        ("http", "write-clock-loses", &["write.clock"]),
         // What it has not sent the receiver can't refuse.
-        ("write-keeps", &["receiver.refuses", "write.keeps"]),
-        ("memory-bounded", &["memory.bounded"]),
-        ("receiver-refuses", &["receiver.refuses"]),
-        ("receiver-doubt", &["receiver.doubt"]),
-        ("receiver-patience", &["receiver.patience"]),
-        ("receiver-recovers", &["receiver.recovers"]),
+        ("http", "write-keeps", &["receiver.refuses", "write.keeps"]),
+        ("file", "flush-keeps", &["flush.keeps"]),
+        ("http", "memory-bounded", &["memory.bounded"]),
+        ("http", "receiver-refuses", &["receiver.refuses"]),
+        ("http", "receiver-doubt", &["receiver.doubt"]),
+        ("http", "receiver-answers", &["receiver.answers"]),
+        ("http", "receiver-patience", &["receiver.patience"]),
+        ("http", "receiver-recovers", &["receiver.recovers"]),
     ] {
-        let report = tried(&misbehaving("breaks-a-clause"), |trial| {
-            trial.settings.insert("breaks".to_owned(), breaks.into());
-            trial.timeout = Duration::from_secs(10);
-        });
+        let report = breaking(way, breaks);
         let expected: BTreeSet<_> = clauses.iter().copied().collect();
         assert_eq!(broken(&report), expected, "{breaks}\n{}", all(&report));
     }
+}
+
+#[test]
+fn a_sink_that_keeps_all_clauses_but_one_over_tcp_is_caught_by_that_one() {
+    for (breaks, clause) in [
+        ("receiver-refuses", "receiver.refuses"),
+        ("receiver-refuses-later", "receiver.refuses"),
+        ("receiver-answers", "receiver.answers"),
+        ("receiver-patience", "receiver.patience"),
+        ("receiver-recovers", "receiver.recovers"),
+    ] {
+        let report = breaking("tcp", breaks);
+        assert_eq!(broken(&report), BTreeSet::from([clause]), "{breaks}\n{}", all(&report));
+    }
+}
+
+#[test]
+fn a_sink_whose_receiver_has_to_answer_over_tcp_is_tried_without_an_answer() {
+    let jetstream = wasink_bundled::PLUGINS.iter().find(|(name, _)| *name == "jetstream").unwrap();
+    let report = tried(jetstream.1, |_| {});
+    let tried = ["receiver.refuses", "receiver.answers", "receiver.patience", "open.rounds"];
+    assert!(kept(&report).is_superset(&BTreeSet::from(tried)), "{}", all(&report));
+    let answers = report.findings.iter().find(|finding| finding.clause.name == "write.answers");
+    let Verdict::LeftOut { why } = &answers.unwrap().verdict else { panic!("{}", all(&report)) };
+    assert!(why.contains("in a protocol that the kit does not know"), "{why}");
 }

@@ -439,6 +439,18 @@ fn headers_that_are_never_sent_are_limited_as_well() {
 }
 
 #[test]
+fn requests_take_no_handles_for_good() {
+    let receiver = ok();
+    let grants = format!("http = [{{ origin = '{}' }}]", origin(&receiver));
+    let few = |limits: &mut Limits| limits.handles = 16;
+    let request = request_to(&receiver.url("/").to_string());
+    let mut errand = Errand::limited(&request, &grants, few);
+    for n in 1..=100 {
+        assert_eq!(errand.run(), "200 fine", "request {n}");
+    }
+}
+
+#[test]
 fn chance_is_given_in_pieces_that_the_host_has_room_for() {
     let chance = |bytes: u64| {
         let errand = json!({ "errand": "chance", "bytes": bytes });

@@ -1,7 +1,8 @@
 //! Fuzzing: builds the targets of `fuzz/` so that libFuzzer sees which code an input reaches, and
-//! runs them one after the other.
+//! runs them, as many at a time as there are processors.
 
 use std::ffi::OsString;
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -76,10 +77,23 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     let folder = tool::target_directory()?.join("fuzz");
     build(&host, &folder, &targets)?;
     let mut found = Vec::new();
-    for target in &targets {
-        if let Err(error) = fuzz(target, &host, &folder, seconds) {
-            eprintln!("fuzz: {error:#}");
-            found.push(target.name);
+    // Each keeps one processor busy.
+    let at_once = std::thread::available_parallelism().map_or(1, NonZero::get);
+    for targets in targets.chunks(at_once) {
+        let ended: Vec<_> = std::thread::scope(|scope| {
+            let run = |target: &&'static Target| {
+                let (target, host, folder) = (*target, &host, &folder);
+                (target, scope.spawn(move || fuzz(target, host, folder, seconds)))
+            };
+            let running: Vec<_> = targets.iter().map(run).collect();
+            running.into_iter().map(|(target, thread)| (target, thread.join())).collect()
+        });
+        for (target, ended) in ended {
+            let ended = ended.unwrap_or_else(|_| bail!("`{}`: its thread panicked", target.name));
+            if let Err(error) = ended {
+                eprintln!("fuzz: {error:#}");
+                found.push(target.name);
+            }
         }
     }
     if !found.is_empty() {

@@ -4,11 +4,13 @@ use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use wasink::World;
 use wasink::config::Flag;
 use wasink::record::Stream;
+use wasink_author::Language;
 
 use crate::exit;
 
@@ -424,6 +426,16 @@ pub(crate) enum Feed {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Plugins {
+    /// Make the project of a plugin, in a language that there is a template for
+    ///
+    /// It builds, tests and runs as it stands: a sink writes usage as JSON Lines and counts by
+    /// tenant; the ends of feeds keep a feed in a file.
+    New(New),
+    /// Build the component of the project in this folder
+    ///
+    /// The language's own tools do it, and have to be there: where one is missing the error says how
+    /// to install it. Each command is shown before it runs.
+    Build(Build),
     /// List the plugins that can be named, with what is wrong with any
     List {
         #[command(flatten)]
@@ -446,21 +458,8 @@ pub(crate) enum Plugins {
     /// with what the plugin was given, what came of it, and where the contract says so. The exit status
     /// is 1 where any is.
     Test {
-        /// Its name, or a component, whether or not it is in a plugin directory
-        #[arg(value_name = "NAME|FILE")]
-        name: String,
-        /// The one of this kind, where several have the name [default: the first kind that has it]
-        #[arg(long)]
-        kind: Option<PluginKind>,
-        /// Its settings, an object [default: the first example in its schema]
-        #[arg(long, value_name = "JSON", value_parser = json_object)]
-        settings: Option<JsonObject>,
-        /// Grants, an object as in a `[[sink]]`, beside what the plugin asks for and the kit can give
-        #[arg(long, value_name = "JSON", value_parser = json_object)]
-        grants: Option<JsonObject>,
-        /// For a source of a feed: a component that appends events where it reads them
-        #[arg(long, value_name = "FILE")]
-        feed_sink: Option<PathBuf>,
+        #[command(flatten)]
+        subject: PluginSubject,
         /// How many records it is given in a row
         #[arg(long, value_name = "COUNT", default_value_t = 1_000_000)]
         records: usize,
@@ -470,6 +469,20 @@ pub(crate) enum Plugins {
         /// Write the report as JUnit XML to this file, too
         #[arg(long, value_name = "FILE")]
         junit: Option<PathBuf>,
+        #[command(flatten)]
+        json: Json,
+    },
+    /// Measure what a plugin costs, beside one that does nothing
+    ///
+    /// For batches of 1, 64 and 1024 records of each stream: time on the wall and of the CPU, as a
+    /// multiple of what `nop` takes in turns with it. And which views of the records it asks for, how
+    /// long a start takes, how much memory an instance has. A figure that is too noisy is marked.
+    Bench {
+        #[command(flatten)]
+        subject: PluginSubject,
+        /// How long it may take
+        #[arg(long, value_name = "COUNT", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
+        seconds: u64,
         #[command(flatten)]
         json: Json,
     },
@@ -510,6 +523,62 @@ pub(crate) enum Plugins {
         #[command(flatten)]
         json: Json,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct New {
+    /// What the plugin is called
+    #[arg(value_parser = plugin_name)]
+    pub(crate) name: String,
+    /// The language that it is written in
+    #[arg(long, value_parser = language())]
+    pub(crate) language: Language,
+    /// What it is
+    #[arg(long, value_enum, default_value = "sink")]
+    pub(crate) kind: PluginKind,
+    /// Make it in DIR [default: a folder of the plugin's name]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) directory: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) json: Json,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Build {
+    /// The folder of the project
+    #[arg(value_name = "DIR", default_value = ".")]
+    pub(crate) directory: PathBuf,
+    /// Put the contract of this wasink into the project first
+    #[arg(long)]
+    pub(crate) update_contract: bool,
+    #[command(flatten)]
+    pub(crate) json: Json,
+}
+
+fn language() -> impl TypedValueParser<Value = Language> {
+    let names = Language::ALL.map(Language::name);
+    PossibleValuesParser::new(names).try_map(|name| name.parse::<Language>())
+}
+
+/// A plugin that is tried or measured, and what it is given.
+#[derive(Debug, Args)]
+pub(crate) struct PluginSubject {
+    /// Its name, or a component, whether or not it is in a plugin directory [default: what the
+    /// project in this folder builds]
+    #[arg(value_name = "NAME|FILE")]
+    pub(crate) name: Option<String>,
+    /// The one of this kind, where several have the name [default: the first kind that has it]
+    #[arg(long)]
+    pub(crate) kind: Option<PluginKind>,
+    /// Its settings, an object [default: the first example in its schema]
+    #[arg(long, value_name = "JSON", value_parser = json_object)]
+    pub(crate) settings: Option<JsonObject>,
+    /// Grants, an object as in a `[[sink]]`, beside what the plugin asks for and the kit can give
+    #[arg(long, value_name = "JSON", value_parser = json_object)]
+    pub(crate) grants: Option<JsonObject>,
+    /// For a source of a feed: a component that appends events where it reads them
+    #[arg(long, value_name = "FILE")]
+    pub(crate) feed_sink: Option<PathBuf>,
 }
 
 /// What a plugin can be used as.

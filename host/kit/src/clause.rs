@@ -56,7 +56,10 @@ clauses! {
     VALUES = "write.values", "wit/records.wit",
         "it answers whatever values records have: absent, empty, at their limits, of any text";
     REPEATS = "write.repeats", "wit/batches.wit, batch.ids",
-        "records that are delivered again, with the ids that they had, are as good as delivered";
+        "records that are delivered again, with the ids that they had, are as good as delivered, \
+         also where their batch begins or ends elsewhere";
+    CLOCK = "write.clock", "wit/plugin.wit, sink.write",
+        "it answers whatever its clock says, and what it calls delivered is there";
     KEEPS = "write.keeps", "wit/plugin.wit, about.acknowledges.on-write",
         "once `write` has returned a record is delivered, whatever becomes of the instance";
     FLUSHES = "flush.answers", "wit/plugin.wit, sink.flush",
@@ -73,6 +76,8 @@ clauses! {
     DOUBT = "receiver.doubt", "wit/plugin.wit, sink.outcome.retry",
         "where the receiver has got the records and its answer is lost, `retry` would be untrue: it \
          is `in-doubt`";
+    COPES = "receiver.answers", "wit/plugin.wit, sink.outcome",
+        "whatever a receiver answers, or breaks off, is an outcome of the records and no trap";
     RECOVERS = "receiver.recovers", "wit/plugin.wit, sink.outcome",
         "once the receiver takes records again, they are delivered";
     PATIENCE = "receiver.patience", "wit/plugin.wit, sink",

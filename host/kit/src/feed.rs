@@ -11,7 +11,7 @@ use crate::{Evidence, KitError, Run, Trial, opens, rounds, told, unfit};
 /// How long a poll may take beyond what it was allowed to wait.
 const SLACK: Duration = Duration::from_secs(5);
 
-fn event(id: &str) -> Result<ControlEvent, String> {
+pub(crate) fn event(id: &str) -> Result<ControlEvent, String> {
     ControlEvent::builder(id, ControlType::TenantCreated)
         .tenant_id("acme")
         .build()
@@ -30,7 +30,7 @@ pub(crate) fn source(
     };
     let odd = subject.place()?;
     unfit(run, subject, &odd);
-    let filled = fill(subject, &place, trial);
+    let filled = fill(subject, &place, trial, 20);
     let mut found = Vec::new();
     run.check(POLLS, |evidence| {
         for wait in [Duration::ZERO, Duration::from_millis(50)] {
@@ -115,13 +115,18 @@ pub(crate) fn source(
     Ok(())
 }
 
-/// Puts some events where the source reads them, if there is a sink that can: ids and versions.
-fn fill(subject: &Subject, place: &Place, trial: &Trial) -> Result<Vec<(String, u64)>, String> {
+/// Puts so many events where the source reads them, if there is a sink that can: ids and versions.
+pub(crate) fn fill(
+    subject: &Subject,
+    place: &Place,
+    trial: &Trial,
+    count: usize,
+) -> Result<Vec<(String, u64)>, String> {
     let Some(file) = &trial.feed_sink else { return Ok(Vec::new()) };
     let told_of = |reason: String| format!("the feed sink `{}`: {reason}", file.display());
     let partner = subject.partner(file, trial).map_err(told_of)?;
     let mut sink = partner.feed_sink(place).map_err(|stopped| told_of(stopped.reason()))?;
-    let ids: Vec<_> = (1..=20).map(|n| format!("kit-{n}")).collect();
+    let ids: Vec<_> = (1..=count).map(|n| format!("kit-{n}")).collect();
     let events: Result<Vec<_>, _> = ids.iter().map(|id| event(id)).collect();
     let results = sink.append(&events?).map_err(|error| told_of(told(&error)))?;
     let appended = ids.into_iter().zip(results).map(|(id, result)| match result {

@@ -4,7 +4,10 @@
 //! It looks at the component from outside, through the host that runs it in production: what it says
 //! about itself, what it does with records of all sorts, and what is left of them where it was to put
 //! them. Each [`Clause`] is tried by itself, and holds, is broken, or could not be tried.
+//!
+//! And it measures what a plugin costs, see [`measure`].
 
+mod bench;
 mod clause;
 mod feed;
 mod receiver;
@@ -23,6 +26,9 @@ use wasink_chassis::limits::Limits;
 use wasink_chassis::plugin::{CallError, Description, Need, PluginError};
 use wasink_wasm::{PluginReport, World};
 
+pub use bench::{
+    Asked, Bench, BenchReport, Compared, Cost, Figure, Memories, Memory, Started, measure,
+};
 pub use clause::Clause;
 pub use report::{Evidence, Finding, Headroom, Report, Verdict};
 
@@ -77,9 +83,15 @@ pub enum KitError {
     /// A file or a directory.
     #[error(transparent)]
     File(#[from] std::io::Error),
-    /// The host that runs plugins.
+    /// The host that runs plugins, or what it says of the plugin.
     #[error("{0}")]
     Host(String),
+}
+
+impl From<Stopped> for KitError {
+    fn from(stopped: Stopped) -> Self {
+        Self::Host(stopped.reason())
+    }
 }
 
 /// So much evidence is enough.
@@ -112,7 +124,7 @@ impl Run<'_> {
             Ok(()) => Verdict::Kept,
             Err(why) => Verdict::LeftOut { why },
         };
-        let milliseconds = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let milliseconds = milliseconds_since(begun);
         let finding = Finding { clause, verdict, milliseconds };
         (self.told)(&finding);
         self.findings.push(finding);
@@ -144,6 +156,7 @@ impl Run<'_> {
 ///
 /// What kept the kit from trying it. What is wrong with the plugin is in the report.
 pub fn try_out(trial: &Trial, told: &mut dyn FnMut(&Finding)) -> Result<Report, KitError> {
+    let begun = Instant::now();
     let file = trial.file.display().to_string();
     // What can't be read is no plugin.
     let len = std::fs::metadata(&trial.file)?.len();
@@ -158,11 +171,13 @@ pub fn try_out(trial: &Trial, told: &mut dyn FnMut(&Finding)) -> Result<Report, 
         version: String::new(),
         findings: Vec::new(),
         headroom: Headroom::default(),
+        milliseconds: 0,
     };
     let (report, description) = match looked_at(&mut run, report, len) {
         Some(found) => found,
         None => {
             result.findings = run.findings;
+            result.milliseconds = milliseconds_since(begun);
             return Ok(result);
         }
     };
@@ -183,7 +198,12 @@ pub fn try_out(trial: &Trial, told: &mut dyn FnMut(&Finding)) -> Result<Report, 
     }
     result.headroom = subject.headroom();
     result.findings = run.findings;
+    result.milliseconds = milliseconds_since(begun);
     Ok(result)
+}
+
+fn milliseconds_since(begun: Instant) -> u64 {
+    u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
 /// What it says before it is opened; `None` where there is nothing to go on with.

@@ -1,4 +1,6 @@
-//! A receiver over HTTP that behaves as it is told.
+//! A receiver over HTTP that behaves as it is told, and one over TCP.
+
+mod tcp;
 
 use std::io::{self, ErrorKind, Read, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -6,6 +8,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
+
+pub(crate) use tcp::{TcpMood, TcpReceiver};
 
 /// How often a connection looks whether it is to end.
 const LOOK: Duration = Duration::from_millis(20);
@@ -32,7 +36,78 @@ pub(crate) enum Mood {
     Babbles,
     /// It takes everything, and answers a byte at a time.
     Drips,
+    /// It takes the request, and a gateway in front of it has no patience: after a while that says 504.
+    GivesUp,
+    /// It takes the request, and says something of which only those who know it can tell what it means.
+    Says(&'static Answer),
 }
+
+/// An answer that is right by HTTP, and whose meaning is a matter between the receiver and the plugin.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Answer {
+    /// What a receiver does that answers so.
+    words: &'static str,
+    status: u16,
+    /// Whole lines of its head.
+    headers: &'static str,
+    body: &'static str,
+}
+
+/// Answers to four records.
+pub(crate) const ANSWERS: &[Answer] = &[
+    Answer { words: "says 409 and no more", status: 409, headers: "", body: "" },
+    Answer {
+        words: "says 409, and that they are duplicates",
+        status: 409,
+        headers: "Content-Type: application/json\r\n",
+        body: r#"{"error":"duplicate","duplicates":4}"#,
+    },
+    Answer {
+        words: "says 200, and that two of them are duplicates",
+        status: 200,
+        headers: "Content-Type: application/json\r\n",
+        body: r#"{"accepted":2,"duplicates":2}"#,
+    },
+    Answer {
+        words: "says 207, and of each something else",
+        status: 207,
+        headers: "Content-Type: application/json\r\n",
+        body: r#"{"results":[{"index":0,"status":201},{"index":1,"status":409},{"index":2,"status":422},{"index":3,"status":503}]}"#,
+    },
+    Answer {
+        words: "says 207, and something of records that it was not sent",
+        status: 207,
+        headers: "Content-Type: application/json\r\n",
+        body: r#"{"results":[{"index":4294967295,"status":409},{"index":-1,"status":422}]}"#,
+    },
+    Answer {
+        words: "says 422, and that the second is not right",
+        status: 422,
+        headers: "Content-Type: application/json\r\n",
+        body: r#"{"status":422,"error_details":{"1":{"code":["is_invalid"]}}}"#,
+    },
+    Answer {
+        words: "says 200, and what is no JSON though it says so",
+        status: 200,
+        headers: "Content-Type: application/json\r\n",
+        body: "<html>\u{0}ok",
+    },
+    Answer { words: "says 204", status: 204, headers: "", body: "" },
+    Answer { words: "says 413", status: 413, headers: "", body: "" },
+    Answer { words: "says 302, and not where to", status: 302, headers: "", body: "" },
+    Answer {
+        words: "says 429 and to come back after what is no number",
+        status: 429,
+        headers: "Retry-After: soon\r\n",
+        body: "",
+    },
+    Answer {
+        words: "says 503 and to come back after more seconds than there are",
+        status: 503,
+        headers: "Retry-After: 99999999999999999999\r\n",
+        body: "",
+    },
+];
 
 impl Mood {
     /// What a receiver does that behaves so.
@@ -45,6 +120,8 @@ impl Mood {
             Self::CutsOff => "reads them and answers half a line".to_owned(),
             Self::Babbles => "reads them and answers what is no HTTP".to_owned(),
             Self::Drips => "answers a byte at a time".to_owned(),
+            Self::GivesUp => "reads them, and whose gateway then says 504".to_owned(),
+            Self::Says(answer) => answer.words.to_owned(),
         }
     }
 }
@@ -168,6 +245,18 @@ fn serve(stream: TcpStream, shared: &Shared) -> io::Result<()> {
                     stream.write_all(&[*byte])?;
                     thread::sleep(LOOK);
                 }
+            }
+            Mood::GivesUp => {
+                thread::sleep(LOOK.saturating_mul(10));
+                stream.write_all(b"HTTP/1.1 504 No\r\nContent-Length: 0\r\n\r\n")?;
+            }
+            Mood::Says(Answer { status, headers, body, .. }) => {
+                write!(stream, "HTTP/1.1 {status} So\r\n{headers}")?;
+                // One without content has no length either.
+                if *status != 204 {
+                    write!(stream, "Content-Length: {}\r\n", body.len())?;
+                }
+                write!(stream, "\r\n{body}")?;
             }
         }
     }

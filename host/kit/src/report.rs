@@ -25,6 +25,8 @@ pub struct Report {
     pub findings: Vec<Finding>,
     /// How close it came to its limits.
     pub headroom: Headroom,
+    /// How long all of it took, in milliseconds.
+    pub milliseconds: u64,
 }
 
 /// What came of one clause.
@@ -104,7 +106,9 @@ impl Report {
     /// What it comes to, for people: what is behind the findings.
     pub fn summary(&self) -> String {
         let (kept, broken, left_out) = self.counts();
-        let mut text = format!("\n{kept} kept, {broken} broken, {left_out} left out\n");
+        let took = Duration::from_millis(self.milliseconds);
+        let mut text =
+            format!("\n{kept} kept, {broken} broken, {left_out} left out, in {took:.1?}\n");
         let Headroom { slowest, took, deadline, memory, memory_limit } = &self.headroom;
         if !slowest.is_empty() {
             let _infallible = writeln!(
@@ -112,6 +116,15 @@ impl Report {
                 "slowest call: `{slowest}`, {took:.1?} of {deadline:?}; memory: {} of {} MiB",
                 memory.div_ceil(1 << 20),
                 memory_limit >> 20
+            );
+        }
+        let first = self.findings.iter().find(|one| matches!(one.verdict, Verdict::Broken { .. }));
+        if let Some(first) = first {
+            let _infallible = writeln!(
+                text,
+                "mend `{}` first: what comes behind it may come of it; docs/conformance.md says what \
+                 it was given",
+                first.clause.name
             );
         }
         text

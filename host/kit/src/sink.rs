@@ -1,29 +1,30 @@
 //! What is tried of a sink.
 
+mod clock;
+mod receiver;
+
 use std::sync::Arc;
-use std::time::Duration;
 
 use wasink_chassis::plugin::{Acknowledges, CallError, Exception, Failure, Outcome, PluginError};
 use wasink_journal::Batch;
 use wasink_record::Stream;
 
 use crate::clause::{
-    AGAIN, ANSWERS, CLOSES, DOUBT, EXCEPTIONS, FLUSHED, FLUSHES, GROWTH, HONEST, KEEPS, PATIENCE,
-    RECOVERS, REPEATS, ROUNDS, UNFIT, VALUES,
+    AGAIN, ANSWERS, CLOCK, CLOSES, EXCEPTIONS, FLUSHED, FLUSHES, GROWTH, KEEPS, REPEATS, ROUNDS,
+    UNFIT, VALUES,
 };
-use crate::receiver::Mood;
 use crate::records::{Maker, hard};
 use crate::subject::{Place, Sink, Stopped, Subject};
 use crate::{Clause, Evidence, KitError, Run, Trial, Tried, opens, rounds, told, unfit};
+use receiver::RECEIVER;
 
 /// As many records as a batch has at the most, without a configuration that says otherwise.
 const LARGEST: usize = 1_024;
-/// More memory than this beyond what it had after the first tenth of many records is growth.
-const MOST_GROWTH: u64 = 8 << 20;
+/// So much more memory after the second half of many records than after the first may be chance.
+const MOST_GROWTH: u64 = 2 << 20;
 
 /// What can't be tried where plain records fail.
-const BEHIND_ANSWERS: [Clause; 10] =
-    [VALUES, REPEATS, KEEPS, FLUSHED, AGAIN, GROWTH, HONEST, DOUBT, PATIENCE, RECOVERS];
+const BEHIND_ANSWERS: [Clause; 7] = [VALUES, REPEATS, CLOCK, KEEPS, FLUSHED, AGAIN, GROWTH];
 /// What else can't be where it does not open.
 const BEHIND_OPEN: [Clause; 6] = [UNFIT, FLUSHES, CLOSES, ROUNDS, ANSWERS, EXCEPTIONS];
 
@@ -33,6 +34,8 @@ struct Sinks<'a> {
     maker: Maker,
     /// Whether what it makes of a record names it, so that it can be looked for.
     names_records: bool,
+    /// Why plain records can't be delivered to the receiver that the kit is; `None` where they can.
+    unanswered: Option<String>,
 }
 
 pub(crate) fn check(
@@ -44,16 +47,18 @@ pub(crate) fn check(
     if opens(run, || subject.sink(&place)).is_none() {
         run.leave_out(&BEHIND_OPEN, "it does not open");
         run.leave_out(&BEHIND_ANSWERS, "it does not open");
+        run.leave_out(&RECEIVER, "it does not open");
         return Ok(());
     }
     let odd = subject.place()?;
     unfit(run, subject, &odd);
-    let mut sinks = Sinks { subject, maker: Maker::new(), names_records: false };
+    let mut sinks = Sinks { subject, maker: Maker::new(), names_records: false, unanswered: None };
     sinks.names_records = sinks.find_names().unwrap_or_default();
     // Whatever comes behind one that fails would tell the same once more.
     if !run.holds(|run| sinks.flushes(run))? {
         run.leave_out(&[CLOSES, ROUNDS, ANSWERS, EXCEPTIONS], "its `flush` fails already");
         run.leave_out(&BEHIND_ANSWERS, "its `flush` fails already");
+        run.leave_out(&RECEIVER, "its `flush` fails already");
         return Ok(());
     }
     let closes = run.holds(|run| sinks.closes(run))?;
@@ -63,12 +68,19 @@ pub(crate) fn check(
     } else {
         run.leave_out(&[ROUNDS], "its `close` fails already");
     }
+    if let Some(why) = sinks.unanswered.clone() {
+        run.leave_out(&[ANSWERS, EXCEPTIONS], &why);
+        run.leave_out(&BEHIND_ANSWERS, &why);
+        return sinks.receiver(run);
+    }
     if !run.holds(|run| sinks.answers(run))? {
         run.leave_out(&BEHIND_ANSWERS, "plain records fail already");
+        run.leave_out(&RECEIVER, "plain records fail already");
         return Ok(());
     }
     sinks.values(run)?;
     sinks.repeats(run)?;
+    sinks.clock(run, trial, closes)?;
     sinks.keeps(run)?;
     if closes {
         sinks.again(run)?;
@@ -92,6 +104,27 @@ fn delivered(len: usize, exceptions: &[Exception]) -> Vec<usize> {
             .any(|exception| exception.index == *index && exception.outcome != Outcome::Duplicate)
     };
     (0..len).filter(|index| !not(index)).collect()
+}
+
+/// Whether it is to come again.
+fn is_passing(exception: &Exception) -> bool {
+    matches!(exception.outcome, Outcome::Retry(_) | Outcome::InDoubt(_))
+}
+
+/// Why a plain record was not delivered over TCP, where that may be because the kit does not answer in
+/// the receiver's protocol.
+fn unanswered(answer: &Result<Vec<Exception>, CallError>) -> Option<String> {
+    let came = match answer {
+        Ok(exceptions) if exceptions.iter().any(is_passing) => outcomes(exceptions),
+        Err(error @ (CallError::Failed(_) | CallError::Stopped(PluginError::TimedOut { .. }))) => {
+            told(error)
+        }
+        _ => return None,
+    };
+    Some(format!(
+        "its receiver has to answer over TCP, in a protocol that the kit does not know; give it one \
+         with `--settings` and `--grants`: {came}"
+    ))
 }
 
 fn outcomes(exceptions: &[Exception]) -> String {
@@ -120,8 +153,14 @@ impl Sinks<'_> {
         let mut sink = self.open(&place)?;
         let stream = self.stream()?;
         let (batch, marks) = self.maker.plain(stream, 1);
-        sink.write(&batch).map_err(|error| told(&error))?;
-        sink.flush().map_err(|error| told(&error))?;
+        let answer = sink.write(&batch).and_then(|exceptions| {
+            sink.flush()?;
+            Ok(exceptions)
+        });
+        if self.subject.sends_tcp() {
+            self.unanswered = unanswered(&answer);
+        }
+        answer.map_err(|error| told(&error))?;
         let lacks = place.lacks(Some(&mut sink), &marks).map_err(|error| error.to_string())?;
         Ok(lacks.is_none())
     }
@@ -170,10 +209,7 @@ impl Sinks<'_> {
                     let answer = Self::write(&mut sink, &batch, &what, evidence, &mut misnamed);
                     let Some(exceptions) = answer else { break };
                     // A receiver may have reasons of its own not to take one, and say so.
-                    let passing = |exception: &Exception| {
-                        matches!(exception.outcome, Outcome::Retry(_) | Outcome::InDoubt(_))
-                    };
-                    if exceptions.iter().any(passing) {
+                    if exceptions.iter().any(is_passing) {
                         evidence.push(Evidence::new(what, outcomes(&exceptions)));
                         continue;
                     }
@@ -241,28 +277,42 @@ impl Sinks<'_> {
     fn repeats(&mut self, run: &mut Run<'_>) -> Result<(), KitError> {
         let place = self.subject.place()?;
         run.check(REPEATS, |evidence| {
-            let stream = self.stream()?;
-            let (batch, marks) = self.maker.plain(stream, 10);
-            let mut sink = self.open(&place)?;
-            for n in 1..=3 {
-                let what = format!("the same 10 records for the {n}. time");
-                match sink.write(&batch) {
-                    Ok(exceptions) if delivered(10, &exceptions).len() == 10 => {}
-                    Ok(exceptions) => evidence.push(Evidence::new(what, outcomes(&exceptions))),
-                    Err(error) => evidence.push(Evidence::new(what, told(&error))),
+            for stream in self.subject.description.streams.clone() {
+                let (all, marks) = self.maker.plain(stream, 16);
+                let (first, tail) = (part(&all, 0, 10)?, part(&all, 6, 10)?);
+                let on = part(&all, 6, 16)?;
+                let mut sink = self.open(&place)?;
+                for (batch, what, anew) in [
+                    (&first, "10 records", false),
+                    (&first, "the same again", false),
+                    (&first, "the same, to another instance", true),
+                    (&tail, "the last 4 of them by themselves", false),
+                    (&on, "the last 4 of them and 6 behind them", false),
+                    (&tail, "the last 4 by themselves, to another instance", true),
+                    (&all, "all 16", false),
+                ] {
+                    if anew {
+                        drop(sink.flush());
+                        drop(sink.close());
+                        sink = self.open(&place)?;
+                    }
+                    let sent = format!("{what}, of `{stream}`");
+                    match sink.write(batch) {
+                        Ok(exceptions)
+                            if delivered(batch.len(), &exceptions).len() == batch.len() => {}
+                        Ok(exceptions) => evidence.push(Evidence::new(sent, outcomes(&exceptions))),
+                        Err(error) => {
+                            evidence.push(Evidence::new(sent, told(&error)));
+                            sink = self.open(&place)?;
+                        }
+                    }
                 }
-                // The second time the instance has seen them, the third it has not.
-                if n == 2 {
-                    drop(sink.flush());
-                    drop(sink.close());
-                    sink = self.open(&place)?;
-                }
-            }
-            drop(sink.flush());
-            if self.names_records {
-                let lacks = place.lacks(Some(&mut sink), &marks);
-                if let Some(mark) = lacks.map_err(|error| error.to_string())? {
-                    evidence.push(Evidence::new("all of them", format!("`{mark}` is nowhere")));
+                drop(sink.flush());
+                if self.names_records {
+                    let lacks = place.lacks(Some(&mut sink), &marks);
+                    if let Some(mark) = lacks.map_err(|error| error.to_string())? {
+                        evidence.push(Evidence::new("all of them", format!("`{mark}` is nowhere")));
+                    }
                 }
             }
             Ok(())
@@ -283,6 +333,7 @@ impl Sinks<'_> {
             flush(&mut sink, "`flush` once more");
             // What is wrong with `write` is told elsewhere.
             if let Some(stream) = self.subject.description.streams.first().copied()
+                && self.unanswered.is_none()
                 && sink.write(&self.maker.plain(stream, 1).0).is_ok()
             {
                 flush(&mut sink, "`flush` after `write`");
@@ -306,11 +357,23 @@ impl Sinks<'_> {
                 self.named()?;
                 let stream = self.stream()?;
                 let mut all = Vec::new();
+                // What was written and not made good comes again, to another instance.
+                let mut open: Option<(Arc<Batch>, Vec<String>)> = None;
                 for n in 1..=3 {
-                    let (batch, marks) = self.maker.plain(stream, 100);
+                    let (batch, mut marks) = self.maker.plain(stream, 100);
                     let mut sink = self.open(&place)?;
-                    let done = sink.write(&batch).map(drop);
-                    let done = if on_flush { done.and_then(|()| sink.flush()) } else { done };
+                    let mut done = Ok(());
+                    if let Some((batch, of_it)) = open.take() {
+                        done = sink.write(&batch).map(drop);
+                        marks.extend(of_it);
+                    }
+                    done = done.and_then(|()| sink.write(&batch).map(drop));
+                    if on_flush {
+                        let (more, of_it) = self.maker.plain(stream, 100);
+                        done = done.and_then(|()| sink.flush());
+                        done = done.and_then(|()| sink.write(&more).map(drop));
+                        open = Some((more, of_it));
+                    }
                     if let Err(error) = done {
                         evidence
                             .push(Evidence::new(format!("100 records, round {n}"), told(&error)));
@@ -348,7 +411,9 @@ impl Sinks<'_> {
             let mut sink = self.open(&place)?;
             let streams = &self.subject.description.streams;
             let written = streams.first().is_none_or(|stream| {
-                sink.write(&self.maker.plain(*stream, 3).0).is_ok() && sink.flush().is_ok()
+                self.unanswered.is_none()
+                    && sink.write(&self.maker.plain(*stream, 3).0).is_ok()
+                    && sink.flush().is_ok()
             });
             if written && let Err(error) = sink.close() {
                 evidence.push(Evidence::new("`close` after `write` and `flush`", told(&error)));
@@ -403,7 +468,7 @@ impl Sinks<'_> {
             if sink.captures() {
                 return Err("it keeps records for a harness to see".to_owned());
             }
-            let (mut written, mut early) = (0, None);
+            let (mut written, mut early, mut middle) = (0, None, None);
             while written < records {
                 let (batch, _) = self.maker.plain(stream, LARGEST);
                 let done = sink.write(&batch).map(drop);
@@ -420,139 +485,44 @@ impl Sinks<'_> {
                 if written >= records / 10 && early.is_none() {
                     early = sink.memory();
                 }
+                if written >= records / 2 && middle.is_none() {
+                    middle = sink.memory();
+                }
             }
-            let (Some(early), Some(late)) = (early, sink.memory()) else {
+            let (Some(early), Some(middle), Some(late)) = (early, middle, sink.memory()) else {
                 return Err("its memory is not known".to_owned());
             };
-            if late > early + MOST_GROWTH {
+            if grows(early, middle, late) {
                 let sent = format!("{written} records in a row");
-                let came = format!("{late} bytes of memory, and {early} after the first tenth");
+                let came = format!(
+                    "{late} bytes of memory, {middle} after half of them, {early} after a tenth"
+                );
                 evidence.push(Evidence::new(sent, came));
             }
             Ok(())
         });
         Ok(())
     }
+}
 
-    /// A receiver that does not do what it should.
-    fn receiver(&mut self, run: &mut Run<'_>) -> Result<(), KitError> {
-        let clauses = [HONEST, DOUBT, PATIENCE, RECOVERS];
-        let stream = match self.stream() {
-            Ok(stream) => stream,
-            Err(why) => {
-                run.leave_out(&clauses, &why);
-                return Ok(());
-            }
-        };
-        if !self.subject.sends_http() {
-            run.leave_out(&clauses, "it has no receiver that the kit can be");
-            return Ok(());
-        }
-        let refusing = [500, 502, 503, 429, 408].map(Mood::Refuses);
-        let lost = [Mood::Ends, Mood::Silent, Mood::CutsOff, Mood::Babbles];
-        let on_flush = self.subject.description.acknowledges == Acknowledges::OnFlush;
-        let (mut doubtful, mut held, mut unrecovered) = (Vec::new(), Vec::new(), Vec::new());
-        let mut places = Vec::new();
-        for mood in refusing.into_iter().chain(lost) {
-            places.push((mood, self.subject.place()?));
-        }
-        run.check(HONEST, |evidence| {
-            for (mood, place) in &places {
-                place.is(*mood);
-                let mut sink = self.open(place)?;
-                let (batch, marks) = self.maker.plain(stream, 4);
-                let what = format!("4 records, to a receiver that {}", mood.words());
-                let begun = std::time::Instant::now();
-                let before = place.requests();
-                let answer = sink.write(&batch);
-                let answer = match answer {
-                    Ok(exceptions) if on_flush && exceptions.is_empty() => {
-                        sink.flush().map(|()| exceptions)
-                    }
-                    other => other,
-                };
-                if begun.elapsed() + Duration::from_secs(1) > self.subject.timeout {
-                    held.push(Evidence::new(what.clone(), format!("{:?}", begun.elapsed())));
-                }
-                match &answer {
-                    Ok(exceptions) => {
-                        let good = delivered(4, exceptions);
-                        if !good.is_empty() {
-                            let came = format!("records {good:?} are said to be delivered");
-                            evidence.push(Evidence::new(what.clone(), came));
-                        }
-                    }
-                    // That it waited for too long is told by itself.
-                    Err(
-                        CallError::Failed(_) | CallError::Stopped(PluginError::TimedOut { .. }),
-                    ) => {}
-                    Err(CallError::Stopped(error)) => {
-                        evidence.push(Evidence::new(what.clone(), error.to_string()));
-                    }
-                }
-                if lost.contains(mood) && place.requests() > before && says_retry(&answer) {
-                    let came = "`retry`, though the receiver may have taken them".to_owned();
-                    doubtful.push(Evidence::new(what.clone(), came));
-                }
-                place.is(Mood::Takes);
-                if let Err(reason) = self.recovers(place, &batch, &marks) {
-                    unrecovered.push(Evidence::new(what, reason));
-                }
-            }
-            Ok(())
-        });
-        run.check(DOUBT, |evidence| {
-            evidence.append(&mut doubtful);
-            Ok(())
-        });
-        let place = self.subject.place()?;
-        run.check(PATIENCE, |evidence| {
-            evidence.append(&mut held);
-            place.is(Mood::Drips);
-            let mut sink = self.open(&place)?;
-            let (batch, _) = self.maker.plain(stream, 1);
-            if let Err(CallError::Stopped(error)) = sink.write(&batch) {
-                let sent = "a record, to a receiver that answers a byte at a time";
-                evidence.push(Evidence::new(sent, error.to_string()));
-            }
-            Ok(())
-        });
-        run.check(RECOVERS, |evidence| {
-            evidence.append(&mut unrecovered);
-            Ok(())
-        });
-        Ok(())
-    }
-
-    /// Another instance delivers the same to a receiver that takes it.
-    fn recovers(&self, place: &Place, batch: &Arc<Batch>, marks: &[String]) -> Tried {
-        let mut sink = self.open(place)?;
-        let mut last = String::new();
-        for _ in 0..5 {
-            match sink.write(batch) {
-                Ok(exceptions) if delivered(batch.len(), &exceptions).len() == batch.len() => {
-                    sink.flush().map_err(|error| told(&error))?;
-                    if !self.names_records {
-                        return Ok(());
-                    }
-                    let lacks = place.lacks(Some(&mut sink), marks);
-                    return match lacks.map_err(|error| error.to_string())? {
-                        Some(mark) => Err(format!("then delivered, and `{mark}` is nowhere")),
-                        None => Ok(()),
-                    };
-                }
-                Ok(exceptions) => last = outcomes(&exceptions),
-                Err(error) => last = told(&error),
-            }
-        }
-        Err(format!("it takes all again, and the same records are still not delivered: {last}"))
-    }
+/// Whether memory goes on growing, by what there was after a tenth, a half, and all of the records.
+/// What collects garbage grows to where it stays, and ever more slowly; what leaks does not slow down.
+fn grows(early: u64, middle: u64, late: u64) -> bool {
+    let (first, second) = (middle.saturating_sub(early), late.saturating_sub(middle));
+    second > MOST_GROWTH && second >= first / 2
 }
 
 /// Why a call has none of the answers that it may have.
 fn no_answer(answer: Result<Vec<Exception>, CallError>) -> Option<CallError> {
     // Refusing them is an answer.
     answer.err().filter(|error| !matches!(error, CallError::Failed(Failure::Rejected(_))))
+}
+
+/// The records of a batch from the `from`th to before the `to`th, as a batch of its own.
+fn part(batch: &Batch, from: usize, to: usize) -> Result<Arc<Batch>, String> {
+    let head = batch.split_at(to).0;
+    let part = head.and_then(|head| head.split_at(from).1);
+    part.map(Arc::new).ok_or_else(|| "the kit's batch has no such part".to_owned())
 }
 
 /// Whether the records are only where a harness sees them, in the instance.
@@ -562,12 +532,19 @@ fn sink_keeps_to_itself(sink: &mut Sink, place: &Place, marks: &[String]) -> Res
     Ok(inside.is_none() && outside.is_some())
 }
 
-/// Whether an answer says that the receiver has not got the records.
-fn says_retry(answer: &Result<Vec<Exception>, CallError>) -> bool {
-    match answer {
-        Ok(exceptions) => {
-            exceptions.iter().any(|exception| matches!(exception.outcome, Outcome::Retry(_)))
+#[cfg(test)]
+mod tests {
+    use super::grows;
+
+    #[test]
+    fn what_leaks_grows_and_what_collects_garbage_does_not() {
+        const MIB: u64 = 1 << 20;
+        for (early, middle, late) in [(2, 2, 2), (31, 66, 66), (31, 60, 68), (1, 12, 14)] {
+            assert!(!grows(early * MIB, middle * MIB, late * MIB), "{early} {middle} {late}");
         }
-        Err(error) => matches!(error, CallError::Failed(Failure::Retry { .. })),
+        // 12 bytes a record, and a plugin that keeps all that it is given.
+        for (early, middle, late) in [(2, 7, 12), (20, 100, 200)] {
+            assert!(grows(early * MIB, middle * MIB, late * MIB), "{early} {middle} {late}");
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! The plugin that is tried, and what it is given.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -10,19 +10,20 @@ use std::time::{Duration, Instant};
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 use wasink_chassis::Ends;
-use wasink_chassis::config::{Config, PluginConfig};
+use wasink_chassis::config::{Config, PluginConfig, PluginName};
 use wasink_chassis::feed::{FeedSink, FeedSource, PolledEvent};
 use wasink_chassis::hooks::NoHooks;
+use wasink_chassis::limits::Limits;
 use wasink_chassis::logger::{Level, Line, Logger};
 use wasink_chassis::plugin::{
-    CallError, Demands, Description, Exception, Failure, Need, OpenRequest, Origin, PluginError,
-    Plugins as _, SinkPlugin,
+    Ask, CallError, Demands, Description, Exception, Failure, Need, OpenRequest, Origin,
+    PluginError, Plugins as _, SinkPlugin,
 };
 use wasink_journal::Batch;
-use wasink_record::ControlEvent;
-use wasink_wasm::{Options, WasmPlugins, World};
+use wasink_record::{Clock, ControlEvent};
+use wasink_wasm::{Options, ViewCounts, WasmPlugins, World};
 
-use crate::receiver::{Mood, Receiver};
+use crate::receiver::{Mood, Receiver, TcpMood, TcpReceiver};
 use crate::report::Headroom;
 use crate::{KitError, Trial};
 
@@ -30,6 +31,7 @@ use crate::{KitError, Trial};
 const NAME: &str = "subject";
 
 /// A plugin in a directory of its own.
+#[derive(Clone)]
 pub(crate) struct Subject {
     scratch: Rc<TempDir>,
     pub(crate) plugins: Arc<WasmPlugins>,
@@ -40,8 +42,9 @@ pub(crate) struct Subject {
     given: Value,
     grants: Map<String, Value>,
     pub(crate) timeout: Duration,
+    limits: Limits,
     meter: Meter,
-    places: usize,
+    places: Rc<Cell<usize>>,
 }
 
 /// Keeps how close the plugin comes to its limits.
@@ -63,15 +66,30 @@ impl Logger for Silent {
 pub(crate) struct Place {
     pub(crate) directory: PathBuf,
     receiver: Option<Receiver>,
+    tcp: Option<TcpReceiver>,
 }
 
 /// Plugins in `scratch`, freshly looked at: nothing is known of what they said before.
 pub(crate) fn host(scratch: &Path, trial: &Trial) -> Result<WasmPlugins, KitError> {
+    host_with(scratch, trial, &scratch.join("cache"), None, None)
+}
+
+/// The same with compiled code in `cache`, with somebody who may count views, and where plugins may be
+/// shown another clock.
+pub(crate) fn host_with(
+    scratch: &Path,
+    trial: &Trial,
+    cache: &Path,
+    views: Option<ViewCounts>,
+    clock: Option<Arc<dyn Clock>>,
+) -> Result<WasmPlugins, KitError> {
     let options = Options {
         directories: vec![scratch.join("plugins")],
-        cache: Some(scratch.join("cache")),
+        cache: Some(cache.to_owned()),
         limits: trial.limits,
         logger: Some(Arc::new(Silent)),
+        clock,
+        views,
         ..Options::default()
     };
     WasmPlugins::new(options).map_err(|error| KitError::Host(error.to_string()))
@@ -117,9 +135,22 @@ impl Subject {
             given: Value::Object(trial.settings.clone()),
             grants: trial.grants.clone(),
             timeout: trial.timeout,
+            limits: trial.limits,
             meter,
-            places: 0,
+            places: Rc::default(),
         }
+    }
+
+    /// The same plugin, where it is shown this clock.
+    pub(crate) fn with_clock(
+        &self,
+        trial: &Trial,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, KitError> {
+        let scratch = self.scratch.path();
+        let plugins =
+            Arc::new(host_with(scratch, trial, &scratch.join("cache"), None, Some(clock))?);
+        Ok(Self { plugins, ..self.clone() })
     }
 
     /// A sink that puts events where this source reads them.
@@ -141,9 +172,33 @@ impl Subject {
             given: Value::Object(trial.settings.clone()),
             grants: self.grants.clone(),
             timeout: self.timeout,
+            limits: self.limits,
             meter: Meter::default(),
-            places: 0,
+            places: Rc::default(),
         })
+    }
+
+    /// Where everything of it lies.
+    pub(crate) fn scratch(&self) -> &Path {
+        self.scratch.path()
+    }
+
+    /// Has these plugins open it from now on; those that did so before are given back.
+    pub(crate) fn exchange(&mut self, plugins: impl Into<Arc<WasmPlugins>>) -> Arc<WasmPlugins> {
+        std::mem::replace(&mut self.plugins, plugins.into())
+    }
+
+    /// Has these plugins read, compile and describe it.
+    pub(crate) fn load(&self, plugins: &WasmPlugins) -> Result<(), Stopped> {
+        use wasink_chassis::feed::Feeds as _;
+        let name = PluginName::new(NAME).map_err(|error| Stopped::Unfit(error.to_string()))?;
+        let demands = Demands::default();
+        match self.world {
+            World::Sink => plugins.load(&name, &Origin::Directory, &demands).map(drop),
+            World::FeedSource => plugins.describe_source(&name, &demands).map(drop),
+            World::FeedSink => plugins.describe_sink(&name, &demands).map(drop),
+        }
+        .map_err(Stopped::from)
     }
 
     pub(crate) fn headroom(&self) -> Headroom {
@@ -156,13 +211,28 @@ impl Subject {
         self.description.asks.iter().any(|ask| matches!(&ask.need, Need::Http(to) if is_free(to)))
     }
 
+    /// Whether the kit can be what it connects to: a sink where its settings say, and nobody has. It is
+    /// not where the sink can do without, and is not told to go.
+    fn is_tcp(&self, ask: &Ask) -> bool {
+        let Need::Tcp(to) = &ask.need else { return false };
+        let wanted = || ask.required || Value::Object(self.settings.clone()).pointer(to).is_some();
+        let free = to.starts_with('/') && self.given.pointer(to).is_none();
+        self.world == World::Sink && free && wanted()
+    }
+
+    /// Whether the kit is a receiver that it connects to.
+    pub(crate) fn sends_tcp(&self) -> bool {
+        self.description.asks.iter().any(|ask| self.is_tcp(ask))
+    }
+
     /// A place that nothing has been kept in or sent to.
     pub(crate) fn place(&mut self) -> Result<Place, KitError> {
-        self.places += 1;
-        let directory = self.scratch.path().join(format!("place-{}", self.places));
+        self.places.set(self.places.get() + 1);
+        let directory = self.scratch.path().join(format!("place-{}", self.places.get()));
         std::fs::create_dir(&directory)?;
         let receiver = if self.sends_http() { Some(Receiver::new()?) } else { None };
-        Ok(Place { directory, receiver })
+        let tcp = if self.sends_tcp() { Some(TcpReceiver::new()?) } else { None };
+        Ok(Place { directory, receiver, tcp })
     }
 
     /// What it is configured with in a place.
@@ -188,6 +258,15 @@ impl Subject {
                 }
                 Need::Http(to) => http.push(json!({ "origin": to })),
                 Need::Tcp(to) if !to.starts_with('/') => tcp.push(json!(to)),
+                Need::Tcp(to) => {
+                    if let Some(receiver) = &place.tcp
+                        && self.is_tcp(ask)
+                    {
+                        let target = json!(receiver.target());
+                        set(&mut settings, to, target.clone());
+                        tcp.push(target);
+                    }
+                }
                 Need::Secret(name) if !name.starts_with('/') => {
                     let path = self.scratch.path().join(format!("secret-{}", secrets.len()));
                     std::fs::write(&path, "kit-secret\n").map_err(|error| error.to_string())?;
@@ -208,7 +287,12 @@ impl Subject {
                 grants.insert(key.to_owned(), Value::Array(values));
             }
         }
-        grants.extend(self.grants.clone());
+        for (key, more) in self.grants.clone() {
+            match (grants.get_mut(&key), more) {
+                (Some(Value::Array(some)), Value::Array(more)) => some.extend(more),
+                (_, more) => drop(grants.insert(key, more)),
+            }
+        }
         let data = self.scratch.path().join("data");
         let mut instance = Map::new();
         instance.insert("name".to_owned(), json!("under-test"));
@@ -258,7 +342,9 @@ impl Subject {
         let (config, instance) = self.instance(place).map_err(Stopped::Unfit)?;
         let ends = Ends::new(&config, self.plugins.clone(), Arc::new(Silent), Arc::new(NoHooks));
         let ends = ends.map_err(|error| Stopped::Unfit(error.to_string()))?;
-        ends.request(&instance).map_err(|error| Stopped::Unfit(error.to_string()))
+        let request = ends.request(&instance);
+        let request = request.map_err(|error| Stopped::Unfit(error.to_string()))?;
+        Ok(OpenRequest { limits: self.limits, ..request })
     }
 
     /// Settings that few plugins take, and what is so about them.
@@ -404,6 +490,11 @@ impl Sink {
         self.sink.memory()
     }
 
+    /// Throws the instance away, where there is one, and opens another.
+    pub(crate) fn reopen(&mut self) -> Result<(), Stopped> {
+        self.sink.reopen().map_err(Stopped::from)
+    }
+
     /// Whether it keeps what it is given, for a harness to see.
     pub(crate) fn captures(&mut self) -> bool {
         self.sink.captured().is_ok_and(|captured| captured.is_some())
@@ -443,6 +534,14 @@ impl Source {
         self.source.ack(ids)
     }
 
+    pub(crate) fn memory(&self) -> Option<u64> {
+        self.source.memory()
+    }
+
+    pub(crate) fn reopen(&mut self) -> Result<(), Stopped> {
+        self.source.reopen().map_err(Stopped::from)
+    }
+
     pub(crate) fn close(&mut self) -> Result<(), CallError> {
         self.source.close()
     }
@@ -465,6 +564,14 @@ impl Appender {
         answer
     }
 
+    pub(crate) fn memory(&self) -> Option<u64> {
+        self.sink.memory()
+    }
+
+    pub(crate) fn reopen(&mut self) -> Result<(), Stopped> {
+        self.sink.reopen().map_err(Stopped::from)
+    }
+
     pub(crate) fn close(&mut self) -> Result<(), CallError> {
         self.sink.close()
     }
@@ -478,8 +585,16 @@ impl Place {
         }
     }
 
+    /// From now on the receiver over TCP behaves so.
+    pub(crate) fn is_tcp(&self, mood: TcpMood) -> std::io::Result<()> {
+        self.tcp.as_ref().map_or(Ok(()), |receiver| receiver.is(mood))
+    }
+
     /// The receiver forgets what it has had.
     pub(crate) fn forget(&self) {
+        if let Some(receiver) = &self.tcp {
+            receiver.forget();
+        }
         if let Some(receiver) = &self.receiver {
             receiver.forget();
         }
@@ -491,7 +606,8 @@ impl Place {
     }
 
     /// All that is here of what the sink was given: its files, and the bodies that a receiver got.
-    pub(crate) fn contents(&self, sink: Option<&mut Sink>) -> std::io::Result<Vec<u8>> {
+    /// What came over TCP is not among it.
+    fn contents(&self, sink: Option<&mut Sink>) -> std::io::Result<Vec<u8>> {
         let mut all = Vec::new();
         gather(&self.directory, &mut all)?;
         if let Some(receiver) = &self.receiver {
@@ -510,18 +626,31 @@ impl Place {
         sink: Option<&mut Sink>,
         marks: &'a [String],
     ) -> std::io::Result<Option<&'a str>> {
-        let contents = self.contents(sink)?;
-        let mut found = std::collections::HashSet::new();
-        for word in contents.split(|byte| !byte.is_ascii_alphanumeric() && *byte != b'-') {
-            found.insert(word);
+        let mut missing: Vec<_> = marks.iter().map(String::as_str).collect();
+        leave_missing(&self.contents(sink)?, &mut missing);
+        while let (Some(receiver), Some(last)) = (&self.tcp, missing.last()) {
+            // It is looked for all of them only once the last is there, or nothing comes any more.
+            let came = receiver.comes(last.as_bytes());
+            receiver.look(|bytes| leave_missing(bytes, &mut missing));
+            if !came {
+                break;
+            }
         }
-        // A mark may have letters of a text right behind it.
-        let is_here = |mark: &&String| {
-            found.contains(mark.as_bytes())
-                || contents.windows(mark.len()).any(|window| window == mark.as_bytes())
-        };
-        Ok(marks.iter().find(|mark| !is_here(mark)).map(String::as_str))
+        Ok(missing.first().copied())
     }
+}
+
+/// Leaves of these marks those that are not there.
+fn leave_missing(contents: &[u8], marks: &mut Vec<&str>) {
+    let mut found = std::collections::HashSet::new();
+    for word in contents.split(|byte| !byte.is_ascii_alphanumeric() && *byte != b'-') {
+        found.insert(word);
+    }
+    // A mark may have letters of a text right behind it.
+    marks.retain(|mark| {
+        !found.contains(mark.as_bytes())
+            && !contents.windows(mark.len()).any(|window| window == mark.as_bytes())
+    });
 }
 
 /// All files below a directory, one after the other, unpacked.

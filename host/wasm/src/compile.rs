@@ -19,6 +19,7 @@ use crate::host::{Host, HostState};
 use crate::inspect::{Inspection, World};
 use crate::net;
 use crate::signature::Signature;
+use crate::views::{Counted, Counting};
 
 /// A component that has been read, checked, compiled and linked.
 pub(crate) struct Loaded {
@@ -51,17 +52,22 @@ pub(crate) fn digest(bytes: &[u8]) -> String {
     "sha256:".chars().chain(digits).collect()
 }
 
-/// The linker with everything that plugins are given.
-pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<HostState>> {
+/// The linker with everything that plugins are given; where views are `counted`, with the functions that
+/// do so.
+pub(crate) fn linker(engine: &Engine, counted: bool) -> wasmtime::Result<Linker<HostState>> {
     let mut linker = Linker::new(&engine.wasmtime);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     files::add_to_linker(&mut linker)?;
-    net::add_to_linker(&mut linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
+    net::add_to_linker(&mut linker)?;
     // One by one: the world's own function would ask us to implement WASI as well.
     records::add_to_linker::<_, Host>(&mut linker, |state| state)?;
     lifecycle::add_to_linker::<_, Host>(&mut linker, |state| state)?;
-    batches::add_to_linker::<_, Host>(&mut linker, |state| state)?;
+    if counted {
+        batches::add_to_linker::<_, Counted>(&mut linker, |state| Counting(state))?;
+    } else {
+        batches::add_to_linker::<_, Host>(&mut linker, |state| state)?;
+    }
     log::add_to_linker::<_, Host>(&mut linker, |state| state)?;
     secrets::add_to_linker::<_, Host>(&mut linker, |state| state)?;
     Ok(linker)

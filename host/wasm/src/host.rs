@@ -7,6 +7,7 @@ use wasink_chassis::limits::{LimitCounts, Limits};
 use wasink_chassis::logger::{Level, Logger, Value};
 use wasink_chassis::plugin::Grants;
 use wasink_journal::{Batch, Encoding};
+use wasink_record::Clock;
 use wasmtime::component::{HasData, Resource, ResourceTable};
 use wasmtime_wasi::filesystem::Descriptor;
 use wasmtime_wasi::p2::{DynOutputStream, StreamError};
@@ -18,6 +19,7 @@ use crate::bindings::wasink::plugin::batches::{
 };
 use crate::bindings::wasink::plugin::log::{self, Level as WitLevel, Value as WitValue};
 use crate::bindings::wasink::plugin::{lifecycle, records};
+use crate::clock::Shown;
 use crate::convert;
 use crate::files::{self, DataDirectory};
 use crate::memory::Bounds;
@@ -25,6 +27,7 @@ use crate::net::{Http, Lookups, Outlets, Resolve, Tcp};
 use crate::quota::{Quota, Quotas};
 use crate::stderr::{ProcessStderr, Tail};
 use crate::still::still;
+use crate::views::ViewCounts;
 use crate::words::Words;
 
 /// A batch that is lent to a guest.
@@ -41,12 +44,18 @@ pub(crate) struct Surroundings {
     pub(crate) outlets: Arc<Outlets>,
     pub(crate) tcp: Arc<Tcp>,
     pub(crate) data: Option<DataDirectory>,
+    /// The wall clock, where it is not the system's.
+    pub(crate) clock: Option<Arc<dyn Clock>>,
+    views: Option<ViewCounts>,
 }
 
 /// What all instances of a host have in common.
 pub(crate) struct Commons {
     pub(crate) resolver: Arc<dyn Resolve>,
     pub(crate) quotas: Quotas,
+    pub(crate) clock: Option<Arc<dyn Clock>>,
+    /// Who counts views, where a harness wants to know.
+    pub(crate) views: Option<ViewCounts>,
 }
 
 impl Surroundings {
@@ -72,7 +81,8 @@ impl Surroundings {
             let quota = Quota::new(directory.clone(), limit, words, &commons.quotas);
             DataDirectory { directory, quota }
         });
-        Ok(Self { grants, limits, reached, words, outlets, tcp, data })
+        let (views, clock) = (commons.views.clone(), commons.clock.clone());
+        Ok(Self { grants, limits, reached, words, outlets, tcp, data, views, clock })
     }
 }
 
@@ -88,12 +98,17 @@ pub(crate) struct HostState {
     pub(crate) secrets: Vec<Secret>,
     pub(crate) words: Words,
     pub(crate) tail: Tail,
+    pub(crate) views: Option<ViewCounts>,
 }
 
 impl HostState {
     /// For an instance that is to be opened.
     pub(crate) fn new(around: &Surroundings) -> Self {
-        Self::with(around, |_| {})
+        Self::with(around, |wasi| {
+            if let Some(clock) = &around.clock {
+                wasi.wall_clock(Shown(clock.clone()));
+            }
+        })
     }
 
     /// For an instance that is only asked to describe itself.
@@ -102,7 +117,7 @@ impl HostState {
     }
 
     fn with(around: &Surroundings, more: impl FnOnce(&mut WasiCtxBuilder)) -> Self {
-        let Surroundings { grants, limits, reached, words, outlets, tcp, data } = around;
+        let Surroundings { grants, limits, reached, words, outlets, tcp, data, views, .. } = around;
         let tail = Tail::new(words.clone());
         let mut wasi = WasiCtxBuilder::new();
         // File work is done on the instance's own thread: handing it to another costs more than
@@ -135,6 +150,7 @@ impl HostState {
             secrets: grants.secrets.clone(),
             words: words.clone(),
             tail,
+            views: views.clone(),
         }
     }
 
@@ -267,7 +283,7 @@ impl batches::HostBatch for HostState {
 }
 
 /// What a stream says to a guest that could not write.
-type StreamErrorForGuest = wasmtime_wasi::p2::bindings::io::streams::StreamError;
+pub(crate) type StreamErrorForGuest = wasmtime_wasi::p2::bindings::io::streams::StreamError;
 
 fn host_encoding(encoding: WitEncoding) -> Encoding {
     match encoding {

@@ -9,6 +9,7 @@
 //! the store is thrown away and a new one is made.
 
 mod bindings;
+mod clock;
 mod compile;
 mod convert;
 mod engine;
@@ -30,6 +31,7 @@ mod sink;
 mod stderr;
 mod still;
 mod store;
+mod views;
 mod words;
 
 pub use error::EngineError;
@@ -37,4 +39,5 @@ pub use find::{PluginFile, PluginSource};
 pub use inspect::{CONTRACT_VERSION, Inspection, World};
 pub use net::{Resolve, SystemResolver};
 pub use plugins::{Bundled, Options, PluginReport, WasmPlugins, plugin_names};
+pub use views::{View, ViewCount, ViewCounts};
 pub use wasink_chassis::limits::Limits;

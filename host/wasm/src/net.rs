@@ -8,13 +8,24 @@ mod answer;
 mod client;
 mod connect;
 mod credential;
+mod handle;
 mod http;
 mod names;
 mod tcp;
 mod told;
 
+use wasmtime::component::Linker;
+
+use crate::host::HostState;
+
 pub use names::{Resolve, SystemResolver};
 
 pub(crate) use http::{Http, Outlets};
 pub(crate) use names::Lookups;
-pub(crate) use tcp::{Tcp, add_to_linker};
+pub(crate) use tcp::Tcp;
+
+/// Puts our functions in the place of wasmtime's. To be called after those are there.
+pub(crate) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
+    tcp::add_to_linker(linker)?;
+    handle::add_to_linker(linker)
+}

@@ -15,6 +15,7 @@ use wasink_chassis::plugin::{
     Demands, Description, Grants, OpenRequest, Origin, Plugin, PluginError, PluginVersion, Plugins,
     Sighting, SinkPlugin,
 };
+use wasink_record::Clock;
 use wasmtime::component::Linker;
 
 use crate::compile::{Loaded, chain, compile, digest, linker};
@@ -30,6 +31,7 @@ use crate::quota::Quotas;
 use crate::signature::{Keys, Signature};
 use crate::sink::SinkGuest;
 use crate::store::Store;
+use crate::views::ViewCounts;
 
 /// A plugin that comes with the program: its name and its component.
 pub type Bundled = (&'static str, &'static [u8]);
@@ -65,6 +67,13 @@ pub struct Options {
     /// Where lines go that a plugin writes while it is asked to describe itself. `None`: to the
     /// `tracing` crate.
     pub logger: Option<Arc<dyn Logger>>,
+    /// The wall clock of all instances that are opened, for harnesses: one that is years away, or
+    /// jumps, shows what a plugin makes of it. Times before 1970 are shown as 1970, and deadlines do
+    /// not depend on it. `None`: the system's.
+    pub clock: Option<Arc<dyn Clock>>,
+    /// Counts the views that sinks ask for, for a harness. `None`: nobody does, and nothing is spent on
+    /// it.
+    pub views: Option<ViewCounts>,
 }
 
 impl std::fmt::Debug for Options {
@@ -148,9 +157,11 @@ impl WasmPlugins {
     ///
     /// Where the directory for compiled code can't be used, or the system gives no thread.
     pub fn new(options: Options) -> Result<Self, EngineError> {
-        let Options { cache, store, keys, limits, resolver, hooks, logger, .. } = options.clone();
+        let Options { cache, store, keys, limits, resolver, hooks, logger, views, clock, .. } =
+            options.clone();
         let engine = Engine::new(cache.as_deref())?;
-        let linker = linker(&engine).map_err(|error| EngineError::Runtime(chain(&error)))?;
+        let linker = linker(&engine, views.is_some());
+        let linker = linker.map_err(|error| EngineError::Runtime(chain(&error)))?;
         let shelf = |world: World| {
             let bundled = match world {
                 World::Sink => &options.bundled,
@@ -171,6 +182,8 @@ impl WasmPlugins {
                 commons: Commons {
                     resolver: resolver.unwrap_or_else(|| Arc::new(SystemResolver)),
                     quotas: Quotas::default(),
+                    clock,
+                    views,
                 },
                 hooks: hooks.unwrap_or_else(|| Arc::new(NoHooks)),
                 store: store.map(Store::new),

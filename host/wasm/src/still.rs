@@ -9,6 +9,9 @@ use wasmtime_wasi::{HostMonotonicClock, HostWallClock, WasiCtxBuilder};
 /// 2026-01-01T00:00:00Z: late enough that no language's runtime takes it for a mistake.
 const NOW: Duration = Duration::from_secs(1_767_225_600);
 
+/// Not 0: runtimes such as Go's take that for a clock that is broken, and end.
+const RUNNING_FOR: u64 = 1_000_000_000;
+
 /// A clock that stands.
 struct Standing;
 
@@ -28,7 +31,7 @@ impl HostMonotonicClock for Standing {
     }
 
     fn now(&self) -> u64 {
-        0
+        RUNNING_FOR
     }
 }
 

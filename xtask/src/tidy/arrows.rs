@@ -17,7 +17,7 @@ struct Arrow {
     never: &'static [&'static str],
 }
 
-const ARROWS: [Arrow; 6] = [
+const ARROWS: [Arrow; 7] = [
     Arrow {
         workspace: "Cargo.toml",
         package: "wasink-record",
@@ -41,6 +41,12 @@ const ARROWS: [Arrow; 6] = [
         package: "wasink-serve",
         own: &["wasink-record", "wasink-journal", "wasink-chassis"],
         never: &["wasmtime"],
+    },
+    Arrow {
+        workspace: "Cargo.toml",
+        package: "wasink-author",
+        own: &[],
+        never: &["tokio", "tracing", "wasmtime"],
     },
     Arrow {
         workspace: "Cargo.toml",

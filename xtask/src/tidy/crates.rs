@@ -107,6 +107,9 @@ fn expected_name(folder: &str) -> Name {
         ["guest", "feeds", name] => Name::Is(format!("wasink-feed-{name}")),
         ["guest", "misbehaving", name] => Name::Is(format!("wasink-misbehaving-{name}")),
         ["host" | "guest", "examples", _] => Name::Free,
+        ["guest", "examples", language, kind] => {
+            Name::Is(format!("wasink-example-{language}-{kind}"))
+        }
         ["xtask"] => Name::Is("xtask".to_owned()),
         ["fuzz"] => Name::Is("wasink-fuzz".to_owned()),
         _ => Name::NoPlace,

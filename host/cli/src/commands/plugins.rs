@@ -1,11 +1,15 @@
 //! `wasink plugins`.
 
+mod author;
+mod bench;
+
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow};
 use serde_json::{Value, json};
+use tempfile::TempDir;
 use wasink::config::{Config, PluginName, SinkConfig, asked};
 use wasink::plugin::PluginError;
 use wasink::{PluginFile, PluginReport, WasmPlugins, World};
@@ -14,7 +18,7 @@ use wasink_kit::Trial;
 use super::tell;
 use crate::daemon::{Daemon, DaemonError};
 use crate::exit::{Exit, Failure};
-use crate::flags::{PluginKind, Plugins};
+use crate::flags::{PluginKind, PluginSubject, Plugins};
 use crate::out;
 use crate::screen::Screen;
 use crate::{show, state};
@@ -24,6 +28,8 @@ mod registry;
 pub(super) fn run(config: &Config, command: &Plugins) -> Result<Exit, Failure> {
     let plugins = || wasink::plugins(config, Arc::new(Screen::new(config.log)));
     match command {
+        Plugins::New(new) => author::new(new).map(|()| Exit::Success),
+        Plugins::Build(build) => author::build(build).map(|()| Exit::Success),
         Plugins::List { json } => {
             let plugins = plugins()?;
             let in_charge = in_charge(config);
@@ -86,25 +92,9 @@ pub(super) fn run(config: &Config, command: &Plugins) -> Result<Exit, Failure> {
             out::print(&text)?;
             Ok(Exit::Success)
         }
-        Plugins::Test { name, kind, settings, grants, feed_sink, records, rounds, junit, json } => {
-            let plugins = plugins()?;
-            // What comes with the program is a file for as long as it is tried.
-            let scratch;
-            let file = if is_file(name) {
-                Path::new(name).to_owned()
-            } else {
-                let (report, _) = inspected(&plugins, name, *kind)?;
-                scratch = tempfile::tempdir()?;
-                let file = scratch.path().join(format!("{name}.wasm"));
-                let bytes = plugins.component(report.inspection.world, &report.name)?;
-                std::fs::write(&file, bytes)?;
-                file
-            };
-            let mut trial = Trial::new(file);
-            trial.settings = settings.clone().unwrap_or_default();
-            trial.grants = grants.clone().unwrap_or_default();
-            trial.feed_sink.clone_from(feed_sink);
-            trial.limits = config.limits;
+        Plugins::Test { subject, records, rounds, junit, json } => {
+            let name = named(subject)?;
+            let (mut trial, _scratch) = trial(config, &plugins()?, &name, subject)?;
             (trial.records, trial.rounds) = (*records, *rounds);
             let mut printed = Ok(());
             let report = wasink_kit::try_out(&trial, &mut |finding| {
@@ -126,6 +116,11 @@ pub(super) fn run(config: &Config, command: &Plugins) -> Result<Exit, Failure> {
             }
             Ok(if report.is_conforming() { Exit::Success } else { Exit::Failure })
         }
+        Plugins::Bench { subject, seconds, json } => {
+            let name = named(subject)?;
+            let (trial, _scratch) = trial(config, &plugins()?, &name, subject)?;
+            bench::run(trial, &name, *seconds, json.json)
+        }
         Plugins::Pull(flags) => registry::pull(config, &plugins()?, flags),
         Plugins::Push(flags) => registry::push(config, &plugins()?, flags),
         Plugins::Swap { name, to, json } => {
@@ -145,6 +140,37 @@ pub(super) fn run(config: &Config, command: &Plugins) -> Result<Exit, Failure> {
             tell(Daemon::of(config)?.get(&path), json.json, state::history)
         }
     }
+}
+
+/// The plugin that is meant: where none is named, what the project in this folder builds.
+fn named(subject: &PluginSubject) -> Result<String, Failure> {
+    subject.name.clone().map_or_else(author::component, Ok)
+}
+
+/// What is to be tried, and the directory that it is in where it comes with the program: it is a file
+/// for as long as it is tried.
+fn trial(
+    config: &Config,
+    plugins: &WasmPlugins,
+    name: &str,
+    subject: &PluginSubject,
+) -> Result<(Trial, Option<TempDir>), Failure> {
+    let PluginSubject { name: _, kind, settings, grants, feed_sink } = subject;
+    let (file, scratch) = if is_file(name) {
+        (Path::new(name).to_owned(), None)
+    } else {
+        let (report, _) = inspected(plugins, name, *kind)?;
+        let scratch = tempfile::tempdir()?;
+        let file = scratch.path().join(format!("{name}.wasm"));
+        std::fs::write(&file, plugins.component(report.inspection.world, &report.name)?)?;
+        (file, Some(scratch))
+    };
+    let mut trial = Trial::new(file);
+    trial.settings = settings.clone().unwrap_or_default();
+    trial.grants = grants.clone().unwrap_or_default();
+    trial.feed_sink.clone_from(feed_sink);
+    trial.limits = config.limits;
+    Ok((trial, scratch))
 }
 
 /// The plugin that is meant, and of which other kinds there is one of its name.

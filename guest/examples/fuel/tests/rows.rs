@@ -1,6 +1,6 @@
 //! The example sink does what its first line says.
 
-use wasink_example_rust::FuelCsv;
+use wasink_example_fuel::FuelCsv;
 use wasink_guest::{Sink, Stream, native, open, testing};
 
 #[test]

@@ -1,0 +1,3 @@
+//! What projects are made of, as the build script has found it.
+
+include!(concat!(env!("OUT_DIR"), "/files.rs"));
