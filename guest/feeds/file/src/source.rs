@@ -101,7 +101,7 @@ impl FileSource {
     }
 
     /// That there is nothing behind `since` because it is the last.
-    fn check_end(&self, since: u64) -> Result<(), Failure> {
+    pub(crate) fn check_end(&self, since: u64) -> Result<(), Failure> {
         let layout = &self.layout;
         if since > 0 && layout.directory.exists(&layout.version(since))? {
             return Ok(());
@@ -110,6 +110,8 @@ impl FileSource {
         let why = match (since, first) {
             (0, 0) => return Ok(()),
             (_, 0) => "the feed is empty".to_owned(),
+            // It has come since it was looked for.
+            (_, first) if first == since.saturating_add(1) => return Ok(()),
             (_, first) if first > since => format!("the feed begins at {first}"),
             _ => format!("the feed ends at {}", layout.head(first)?),
         };

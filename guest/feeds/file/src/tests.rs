@@ -309,6 +309,17 @@ fn a_feed_that_has_lost_what_a_node_needs_stops_that_node_and_goes_on() {
 }
 
 #[test]
+fn a_feed_that_begins_while_it_is_polled_is_no_other_feed() {
+    let _directory = directory();
+    let source = source();
+    assert_eq!(source.check_end(0), Ok(()));
+    // The poll has found no first event, and here it is.
+    assert_eq!(sink().append(event("a")), Ok(1));
+    assert_eq!(source.check_end(0), Ok(()));
+    assert!(source.check_end(2).is_err());
+}
+
+#[test]
 fn an_event_that_nobody_could_read_is_refused() {
     let _directory = directory();
     let mut sink = sink();
