@@ -5,9 +5,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::operator::{Operator, end};
+use super::service::{Client, serve_on_a_small_disk};
 
 /// Set by who wants tests to fail that lack the tools that they need.
 const REQUIRED: &str = "TEST_LANGUAGES";
+
+/// Of a sink.
+const CONFIGURATION: &str = "[usage]\nsink = 'subject'\ngrants.directory = true\n";
 
 /// Where `.ci/languages` puts what languages have installed in a project.
 fn installed() -> PathBuf {
@@ -57,12 +61,7 @@ fn tallies(language: &str) {
     let plugins = operator.path("wasink-data/plugins");
     std::fs::create_dir_all(&plugins).unwrap();
     std::fs::rename(operator.path("subject.wasm"), plugins.join("subject.wasm")).unwrap();
-    operator.write("wasink.toml", "[usage]\nsink = \"subject\"\ngrants.directory = true\n");
-    let record = |rid: usize, tenant: &str| {
-        format!(
-            r#"{{"rid":"r-{rid}","tenant":{tenant},"src":"http","stack":"s","duration_ms":1,"status":"ok","bytes_in":9223372036854775807,"bytes_out":2,"emitted_at":"2026-01-02T03:04:05.678Z"}}"#
-        )
-    };
+    operator.write("wasink.toml", CONFIGURATION);
     let tenants = [r#""b""#, r#""a \"q\" \\""#, r#""größe 漢字 🎈""#, r#""b""#];
     let lines: Vec<_> = tenants.iter().enumerate().map(|(n, tenant)| record(n, tenant)).collect();
     let input = lines.join("\n") + "\n";
@@ -82,6 +81,51 @@ fn tallies(language: &str) {
     std::fs::write(&file, format!("{input}{{\"rid\":\"r-")).unwrap();
     operator.feed("run --stream usage", &input).expect(0);
     assert_eq!(operator.read("wasink-data/sinks/usage/usage.jsonl"), input.repeat(2), "{language}");
+    fills(&operator);
+}
+
+/// A sink whose disk is full goes on once there is room, without an instance that begins anew: a record
+/// that comes once is there once.
+fn fills(operator: &Operator) {
+    const RECORDS: usize = 200;
+    operator.write("wasink.toml", format!("listen.http = ''\n{CONFIGURATION}"));
+    let (mut running, disk) = serve_on_a_small_disk(operator, "wasink-data/sinks/usage", 96 << 10);
+    let ballast = disk.join("ballast");
+    std::fs::write(&ballast, vec![0; 80 << 10]).unwrap();
+    let lines: Vec<_> = (0..RECORDS).map(|rid| record(rid, r#""acme""#) + "\n").collect();
+    let mut client = Client::connect(operator);
+    for lines in lines.chunks(5) {
+        let posted = client.post("usage", "application/x-ndjson", &lines.concat()).unwrap();
+        assert_eq!(posted.0, 200, "{}", posted.1);
+    }
+    // Each in its language's words.
+    running.await_word("reason=\"usage.jsonl: ");
+    std::fs::remove_file(ballast).unwrap();
+    let usage = disk.join("usage.jsonl");
+    let usage = operator.await_lines(usage.to_str().unwrap(), RECORDS);
+    assert_eq!(usage, lines.concat());
+    // Counted when it was flushed, each record once.
+    let tenants = disk.join("tenants.jsonl");
+    let counted = |line: &str| {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        line["records"].as_u64().unwrap()
+    };
+    let mut lines = 1;
+    loop {
+        let counts = operator.await_lines(tenants.to_str().unwrap(), lines);
+        let sum: u64 = counts.lines().map(counted).sum();
+        if sum >= RECORDS as u64 {
+            assert_eq!(sum, RECORDS as u64, "{counts}");
+            break;
+        }
+        lines = counts.lines().count() + 1;
+    }
+}
+
+fn record(rid: usize, tenant: &str) -> String {
+    format!(
+        r#"{{"rid":"r-{rid}","tenant":{tenant},"src":"http","stack":"s","duration_ms":1,"status":"ok","bytes_in":9223372036854775807,"bytes_out":2,"emitted_at":"2026-01-02T03:04:05.678Z"}}"#
+    )
 }
 
 /// Both ends of a feed in a file.

@@ -1,31 +1,14 @@
 //! A disk that is really full: a small one, mounted for the daemon alone.
 
-use std::path::PathBuf;
 use std::process::Command;
 
-use super::operator::{Operator, Running};
-use super::service::{Client, SOCKET};
+use super::operator::Operator;
+use super::service::{Client, SOCKET, serve_on_a_small_disk};
 
 /// The size of the disk on which the journal is, in bytes.
 const DISK: usize = 2 << 20;
 
 const JOURNAL: &str = "wasink-data/journal/usage";
-
-/// The daemon, with its journal of usage on a disk of its own.
-fn serve_on_a_small_disk(operator: &Operator) -> Running {
-    std::fs::create_dir_all(operator.path(JOURNAL)).unwrap();
-    let line = format!(
-        "mount -t tmpfs -o size={DISK} none {} && exec \"$WASINK\" serve",
-        operator.path(JOURNAL).display()
-    );
-    let mut command = operator.program("unshare");
-    // In name spaces of its own a user may mount what root may.
-    command.args(["--map-root-user", "--mount", "sh", "-c", &line]);
-    command.env("WASINK", env!("CARGO_BIN_EXE_wasink"));
-    let mut running = Running::start(command);
-    running.await_word("wasink.sock");
-    running
-}
 
 fn post(client: &mut Client, rid: usize) -> (u16, String) {
     let line = format!(
@@ -42,13 +25,11 @@ fn a_full_disk_stops_admission_and_says_so_and_room_brings_it_back() {
         "wasink.toml",
         "listen.http = ''\njournal.segment = '64KiB'\n[usage]\nsink = 'file'\n[usage.file]\npath = 'usage.jsonl'\n",
     );
-    let mut running = serve_on_a_small_disk(&operator);
+    let (mut running, disk) = serve_on_a_small_disk(&operator, JOURNAL, DISK);
     let mut client = Client::connect(&operator);
     assert_eq!(post(&mut client, 0).0, 200);
 
     // Somebody else fills the disk.
-    let disk = PathBuf::from(format!("/proc/{}/root", running.id()));
-    let disk = disk.join(operator.path(JOURNAL).strip_prefix("/").unwrap());
     let ballast = disk.join("ballast");
     let filled = Command::new("dd")
         .args(["if=/dev/zero", "bs=4096"])

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 
 use super::operator::{Operator, Running};
 
@@ -13,6 +14,30 @@ pub(crate) fn serve(operator: &Operator) -> Running {
     let mut running = operator.start("serve");
     running.await_word("wasink.sock");
     running
+}
+
+/// The same with a disk of so many bytes of its own at a place in the operator's directory: the disk
+/// is what is returned with it, as seen from here. It is gone with the process.
+pub(crate) fn serve_on_a_small_disk(
+    operator: &Operator,
+    place: &str,
+    bytes: usize,
+) -> (Running, PathBuf) {
+    let place = operator.path(place);
+    std::fs::create_dir_all(&place).unwrap();
+    let line = format!(
+        "mount -t tmpfs -o size={bytes} none {} && exec \"$WASINK\" serve",
+        place.display()
+    );
+    let mut command = operator.program("unshare");
+    // In name spaces of its own a user may mount what root may.
+    command.args(["--map-root-user", "--mount", "sh", "-c", &line]);
+    command.env("WASINK", env!("CARGO_BIN_EXE_wasink"));
+    let mut running = Running::start(command);
+    running.await_word("wasink.sock");
+    let root = PathBuf::from(format!("/proc/{}/root", running.id()));
+    let disk = root.join(place.strip_prefix("/").unwrap());
+    (running, disk)
 }
 
 /// A connection that is kept.

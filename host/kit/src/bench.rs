@@ -15,7 +15,8 @@ use wasink_chassis::plugin::Acknowledges;
 use wasink_record::Stream;
 use wasink_wasm::{ViewCount, ViewCounts, World};
 
-use crate::subject::{Place, Subject, host, host_with, place_in};
+use crate::place::Place;
+use crate::subject::{Subject, host, host_with, place_in};
 use crate::{KitError, Trial, feed};
 
 pub use figure::{Compared, Figure};

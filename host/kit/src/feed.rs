@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use wasink_record::{ControlEvent, ControlType};
 
 use crate::clause::{ACKS, APPENDS, CLOSES, IDEMPOTENT, ORDER, POLLS, ROUNDS, UNFIT};
-use crate::subject::{Place, Stopped, Subject};
+use crate::place::Place;
+use crate::subject::{Stopped, Subject};
 use crate::{Evidence, KitError, Run, Trial, opens, rounds, told, unfit};
 
 /// How long a poll may take beyond what it was allowed to wait.

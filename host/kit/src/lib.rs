@@ -10,6 +10,7 @@
 mod bench;
 mod clause;
 mod feed;
+mod place;
 mod receiver;
 mod records;
 mod report;
@@ -35,7 +36,8 @@ pub use report::{Evidence, Finding, Headroom, Report, Verdict};
 use clause::{
     ASKS, DESCRIBES, FITS, OPENS, ROUNDS, SAME, SCHEMA, STREAMS, SUMMARY, UNFIT, VERSION,
 };
-use subject::{Place, Stopped, Subject, host, place_in};
+use place::Place;
+use subject::{Stopped, Subject, host, place_in};
 
 /// What is to be tried, and how.
 #[derive(Debug, Clone)]

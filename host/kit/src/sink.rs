@@ -13,8 +13,9 @@ use crate::clause::{
     AGAIN, ANSWERS, CLOCK, CLOSES, EXCEPTIONS, FLUSHED, FLUSHES, GROWTH, KEEPS, REPEATS, ROUNDS,
     UNFIT, VALUES,
 };
+use crate::place::Place;
 use crate::records::{Maker, hard};
-use crate::subject::{Place, Sink, Stopped, Subject};
+use crate::subject::{Sink, Stopped, Subject};
 use crate::{Clause, Evidence, KitError, Run, Trial, Tried, opens, rounds, told, unfit};
 use receiver::RECEIVER;
 

@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "plugin.h"
@@ -170,8 +169,9 @@ static char *id_text(const plugin_string_t *id) {
 // Appends all of it and makes it durable, or nothing.
 static bool append(const char *lines, size_t len, exports_wasink_plugin_feed_sink_failure_t *failure) {
     char reason[256];
-    struct stat stat;
-    bool known = !fstat(file, &stat), written = known;
+    // The seek has the next write work after one that failed: an error closes the stream into a file.
+    off_t length = lseek(file, 0, SEEK_END);
+    bool written = length >= 0;
     for (size_t done = 0; written && done < len;) {
         ssize_t more = write(file, lines + done, len - done);
         written = more > 0;
@@ -179,7 +179,7 @@ static bool append(const char *lines, size_t len, exports_wasink_plugin_feed_sin
     }
     if (written && !fsync(file)) return true;
     snprintf(reason, sizeof reason, "`feed.jsonl`: %s", strerror(errno));
-    if (known && ftruncate(file, stat.st_size)) {
+    if (length >= 0 && ftruncate(file, length)) {
         // Lines are there that have no versions. The next instance reads them.
         *failure = (exports_wasink_plugin_feed_sink_failure_t){.tag = WASINK_PLUGIN_LIFECYCLE_FAILURE_BROKEN};
         plugin_string_dup(&failure->val.broken, reason);

@@ -9,7 +9,6 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <sys/stat.h>
 #include <unistd.h>
 #include <unordered_map>
 #include <vector>
@@ -116,8 +115,9 @@ std::optional<std::string> open_file() {
 // Appends all of it and makes it durable, or nothing.
 std::optional<Failure> append(std::string_view lines) {
     Failure failure{};
-    struct stat stat;
-    bool known = !fstat(file, &stat), written = known;
+    // The seek has the next write work after one that failed: an error closes the stream into a file.
+    off_t length = lseek(file, 0, SEEK_END);
+    bool written = length >= 0;
     while (written && !lines.empty()) {
         ssize_t more = write(file, lines.data(), lines.size());
         written = more > 0;
@@ -125,7 +125,7 @@ std::optional<Failure> append(std::string_view lines) {
     }
     if (written && !fsync(file)) return {};
     std::string reason = error();
-    if (known && ftruncate(file, stat.st_size)) {
+    if (length >= 0 && ftruncate(file, length)) {
         // Lines are there that have no versions. The next instance reads them.
         failure.tag = WASINK_PLUGIN_LIFECYCLE_FAILURE_BROKEN;
         failure.val.broken = copy(reason);

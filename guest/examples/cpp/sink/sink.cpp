@@ -19,8 +19,12 @@
 
 namespace {
 
-// Why something was not done, in words; nothing where it was.
-using Error = std::optional<std::string>;
+// Why something was not done, in words, and whether it is of use to try it again; nothing where it was.
+struct Why {
+    std::string reason;
+    bool is_broken = false;
+};
+using Error = std::optional<Why>;
 
 // A file of lines that is appended to.
 class Lines {
@@ -44,15 +48,17 @@ public:
 
     // Appends all of it or nothing: the batch comes again, and no half line is to stand before it.
     Error append(std::string_view lines, bool durable) {
-        struct stat stat;
-        if (fstat(file_, &stat)) return error();
+        // The seek has the next write work after one that failed: an error closes the stream into a
+        // file.
+        off_t length = lseek(file_, 0, SEEK_END);
+        if (length < 0) return error();
         while (!lines.empty()) {
             ssize_t written = ::write(file_, lines.data(), lines.size());
             if (written < 0 && errno == EINTR) continue;
-            if (written <= 0) return cut(stat.st_size);
+            if (written <= 0) return cut(length);
             lines.remove_prefix(written);
         }
-        if (durable && fsync(file_)) return cut(stat.st_size);
+        if (durable && fsync(file_)) return cut(length);
         return {};
     }
 
@@ -61,11 +67,12 @@ public:
     void close() { ::close(file_); }
 
 private:
-    Error error() const { return name_ + ": " + std::strerror(errno); }
+    Why error() const { return {name_ + ": " + std::strerror(errno)}; }
 
-    Error cut(off_t length) {
-        Error why = error();
-        ftruncate(file_, length);
+    Why cut(off_t length) {
+        Why why = error();
+        // Nothing is to be appended to half a line: the next instance cuts it off as it opens.
+        why.is_broken = ftruncate(file_, length);
         return why;
     }
 
@@ -87,11 +94,16 @@ plugin_string_t copy(const std::string &text) {
     return copy;
 }
 
-// It may pass: the same again.
-bool retry(wasink_plugin_lifecycle_failure_t *failure, const std::string &reason) {
+bool failed(wasink_plugin_lifecycle_failure_t *failure, const Why &why) {
     *failure = {};
-    failure->tag = WASINK_PLUGIN_LIFECYCLE_FAILURE_RETRY;
-    failure->val.retry.reason = copy(reason);
+    if (why.is_broken) {
+        failure->tag = WASINK_PLUGIN_LIFECYCLE_FAILURE_BROKEN;
+        failure->val.broken = copy(why.reason);
+    } else {
+        // It may pass: the same again.
+        failure->tag = WASINK_PLUGIN_LIFECYCLE_FAILURE_RETRY;
+        failure->val.retry.reason = copy(why.reason);
+    }
     return false;
 }
 
@@ -131,7 +143,7 @@ bool exports_wasink_plugin_sink_open(exports_wasink_plugin_sink_context_t *conte
     counts.clear();
     for (Lines *lines : {&usage, &tenants}) {
         if (Error why = lines->open()) {
-            *error = copy(*why);
+            *error = copy(why->reason);
             return false;
         }
     }
@@ -155,7 +167,7 @@ bool exports_wasink_plugin_sink_write(exports_wasink_plugin_sink_borrow_batch_t 
     wasink_plugin_batches_method_batch_encode(batch, WASINK_PLUGIN_BATCHES_ENCODING_JSONL, &lines);
     Error why = usage.append({reinterpret_cast<char *>(lines.ptr), lines.len}, false);
     plugin_list_u8_free(&lines);
-    if (why) return retry(failure, *why);
+    if (why) return failed(failure, *why);
 
     wasink_plugin_batches_usage_columns_t columns;
     wasink_plugin_batches_wrong_stream_t wrong;
@@ -172,12 +184,12 @@ bool exports_wasink_plugin_sink_write(exports_wasink_plugin_sink_borrow_batch_t 
 
 bool exports_wasink_plugin_sink_flush(exports_wasink_plugin_sink_failure_t *failure) {
     if (counts.empty()) return true;
-    if (Error why = usage.sync()) return retry(failure, *why);
+    if (Error why = usage.sync()) return failed(failure, *why);
     std::string lines;
     for (const auto &[tenant, records] : counts) {
         lines += "{\"tenant\":" + json(tenant) + ",\"records\":" + std::to_string(records) + "}\n";
     }
-    if (Error why = tenants.append(lines, true)) return retry(failure, *why);
+    if (Error why = tenants.append(lines, true)) return failed(failure, *why);
     // Only now: a flush that fails is asked for again.
     counts.clear();
     return true;

@@ -4,6 +4,7 @@ package plugin
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -20,6 +21,8 @@ var (
 	// The version of each event, by its id.
 	versions map[string]uint64
 )
+
+var errNotCut = errors.New("feed.jsonl can't be cut back")
 
 // An event as a line; its version is the number of the line.
 type line struct {
@@ -57,7 +60,7 @@ func Open(lifecycle.Context) Result[Unit, string] {
 
 func open() (err error) {
 	versions = map[string]uint64{}
-	if file, err = os.OpenFile("/data/feed.jsonl", os.O_RDWR|os.O_CREATE, 0o600); err != nil {
+	if file, err = os.OpenFile("/data/feed.jsonl", os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o600); err != nil {
 		return err
 	}
 	text, err := io.ReadAll(file)
@@ -70,6 +73,9 @@ func open() (err error) {
 		var event line
 		if err := json.Unmarshal(one, &event); err != nil || event.EventId == "" {
 			return fmt.Errorf("line %d of feed.jsonl is no event: %v", n+1, err)
+		}
+		if first, found := versions[event.EventId]; found {
+			return fmt.Errorf("line %d of feed.jsonl has the `event_id` of line %d", n+1, first)
 		}
 		versions[event.EventId] = uint64(n + 1)
 	}
@@ -97,13 +103,22 @@ func Append(events []records.ControlEvent) Result[[]Result[uint64, lifecycle.Fai
 		given[i] = version
 	}
 	err := appendLines(lines.Bytes())
+	if errors.Is(err, errNotCut) {
+		// Lines are there that have no versions. The next instance reads them.
+		broken := lifecycle.MakeFailureBroken(err.Error())
+		return Err[[]Result[uint64, lifecycle.Failure]](broken)
+	}
 	results := make([]Result[uint64, lifecycle.Failure], len(events))
+	first := len(events)
 	for i, version := range given {
-		if err == nil || version <= known {
-			results[i] = Ok[uint64, lifecycle.Failure](version)
-			continue
+		results[i] = Ok[uint64, lifecycle.Failure](version)
+		if err != nil && version > known {
+			first = min(first, i)
+			delete(versions, events[i].EventId)
 		}
-		delete(versions, events[i].EventId)
+	}
+	// None is appended after the first that fails, and the results of all behind it say so.
+	for i := first; i < len(events); i++ {
 		again := lifecycle.Again{After: None[uint64](), Reason: err.Error()}
 		results[i] = Err[uint64](lifecycle.MakeFailureRetry(again))
 	}
@@ -117,6 +132,7 @@ func Close() Result[Unit, string] {
 
 // Appends all of it and makes it durable, or nothing.
 func appendLines(lines []byte) error {
+	// The seek has the next write work after one that failed: an error closes the stream into a file.
 	length, err := file.Seek(0, io.SeekEnd)
 	if err != nil {
 		return err
@@ -124,8 +140,8 @@ func appendLines(lines []byte) error {
 	if _, err = file.Write(lines); err == nil {
 		err = file.Sync()
 	}
-	if err != nil {
-		_ = cut(length)
+	if err != nil && cut(length) != nil {
+		return fmt.Errorf("%w: %w", errNotCut, err)
 	}
 	return err
 }

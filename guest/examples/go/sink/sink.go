@@ -5,6 +5,7 @@ package plugin
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -56,12 +57,12 @@ func Open(lifecycle.Context) Result[Unit, string] {
 func Write(batch *batches.Batch) Result[[]sink.Exception, lifecycle.Failure] {
 	// It is lent for this call.
 	defer batch.Drop()
-	if err := usage.append(batch.Encode(batches.EncodingJsonl), false); err != nil {
-		return Err[[]sink.Exception](retry(err))
-	}
 	columns := batch.UsageColumns()
 	if columns.IsErr() {
 		return Err[[]sink.Exception](lifecycle.MakeFailureRejected("the batch is of another stream"))
+	}
+	if err := usage.append(batch.Encode(batches.EncodingJsonl), false); err != nil {
+		return Err[[]sink.Exception](failed(err))
 	}
 	tenant := columns.Ok().Tenant
 	for _, code := range tenant.Codes {
@@ -75,14 +76,14 @@ func Flush() Result[Unit, lifecycle.Failure] {
 		return Ok[Unit, lifecycle.Failure](Unit{})
 	}
 	if err := usage.file.Sync(); err != nil {
-		return Err[Unit](retry(err))
+		return Err[Unit](failed(err))
 	}
 	var text bytes.Buffer
 	for _, tenant := range slices.Sorted(maps.Keys(counts)) {
 		fmt.Fprintf(&text, "{\"tenant\":%s,\"records\":%d}\n", quoted(tenant), counts[tenant])
 	}
 	if err := tenants.append(text.Bytes(), true); err != nil {
-		return Err[Unit](retry(err))
+		return Err[Unit](failed(err))
 	}
 	// Only now: a flush that fails is asked for again.
 	clear(counts)
@@ -95,8 +96,14 @@ func Close() Result[Unit, string] {
 	return Ok[Unit, string](Unit{})
 }
 
-// It may pass: the same again.
-func retry(err error) lifecycle.Failure {
+var errNotCut = errors.New("what was appended can't be cut off")
+
+func failed(err error) lifecycle.Failure {
+	if errors.Is(err, errNotCut) {
+		// Nothing is to be appended to half a line: the next instance cuts it off as it opens.
+		return lifecycle.MakeFailureBroken(err.Error())
+	}
+	// It may pass: the same again.
 	return lifecycle.MakeFailureRetry(lifecycle.Again{After: None[uint64](), Reason: err.Error()})
 }
 
@@ -116,15 +123,16 @@ type lines struct {
 }
 
 func (l *lines) open() (err error) {
-	if l.file, err = os.OpenFile("/data/"+l.name, os.O_RDWR|os.O_CREATE, 0o600); err != nil {
+	if l.file, err = os.OpenFile("/data/"+l.name, os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o600); err != nil {
 		return err
 	}
 	// Half a line at the end is of a write that was cut off: it was never acknowledged, and its record
 	// comes again.
-	whole, err := l.file.Seek(0, 2)
+	length, err := l.file.Seek(0, 2)
 	if err != nil {
 		return err
 	}
+	whole := length
 	for last := make([]byte, 1); whole > 0; whole-- {
 		if _, err := l.file.ReadAt(last, whole-1); err != nil {
 			return err
@@ -133,11 +141,15 @@ func (l *lines) open() (err error) {
 			break
 		}
 	}
+	if whole == length {
+		return nil
+	}
 	return l.cut(whole)
 }
 
 // Appends all of it or nothing: the batch comes again, and no half line is to stand before it.
 func (l *lines) append(text []byte, durable bool) error {
+	// The seek has the next write work after one that failed: an error closes the stream into a file.
 	length, err := l.file.Seek(0, 2)
 	if err != nil {
 		return err
@@ -146,8 +158,8 @@ func (l *lines) append(text []byte, durable bool) error {
 	if err == nil && durable {
 		err = l.file.Sync()
 	}
-	if err != nil {
-		_ = l.cut(length)
+	if err != nil && l.cut(length) != nil {
+		return fmt.Errorf("%w: %w", errNotCut, err)
 	}
 	return err
 }

@@ -2,7 +2,7 @@
 
 import { getDirectories } from 'wasi:filesystem/preopens@0.2.12';
 
-const decoder = new TextDecoder();
+const decoder = new TextDecoder('utf-8', { fatal: true });
 
 // The version of the last line that was read, and where the next one begins.
 let version;
@@ -21,28 +21,49 @@ export const about = {
 };
 
 // Numbers of a feed have 64 bits, and JSON.parse would round them.
-const exact = (key, value, { source } = {}) => (typeof value === 'number' ? BigInt(source ?? value) : value);
+const exact = (_key, value, { source }) =>
+  (typeof value === 'number' && /^-?\d+$/.test(source) ? BigInt(source) : value);
 
-function event(text, controlVersion) {
-  const fields = JSON.parse(text, exact);
-  for (const key of ['event_id', 'event_type']) {
-    if (typeof fields?.[key] !== 'string') throw new Error(`it has no \`${key}\``);
+// What the contract's types have no room for would end the instance.
+function text(fields, key) {
+  const value = fields[key] ?? undefined;
+  if (value !== undefined && !(typeof value === 'string' && value.isWellFormed())) {
+    throw new Error(`its \`${key}\` is no text`);
   }
+  return value;
+}
+
+function number(fields, key) {
+  const value = fields[key] ?? undefined;
+  if (value !== undefined && !(typeof value === 'bigint' && BigInt.asIntN(64, value) === value)) {
+    throw new Error(`its \`${key}\` is no number of 64 bits`);
+  }
+  return value;
+}
+
+function required(fields, key) {
+  const value = text(fields, key);
+  if (value === undefined) throw new Error(`it has no \`${key}\``);
+  return value;
+}
+
+function event(line, controlVersion) {
+  const fields = JSON.parse(decoder.decode(line), exact) ?? {};
   return {
-    eventId: fields.event_id,
-    eventType: fields.event_type,
-    tenantId: fields.tenant_id,
-    stackId: fields.stack_id,
-    version: fields.version,
-    baseVersion: fields.base_version,
-    artifactRef: fields.artifact_ref,
-    checksum: fields.checksum,
+    eventId: required(fields, 'event_id'),
+    eventType: required(fields, 'event_type'),
+    tenantId: text(fields, 'tenant_id'),
+    stackId: text(fields, 'stack_id'),
+    version: number(fields, 'version'),
+    baseVersion: number(fields, 'base_version'),
+    artifactRef: text(fields, 'artifact_ref'),
+    checksum: text(fields, 'checksum'),
     controlVersion,
-    createdAt: fields.created_at,
+    createdAt: text(fields, 'created_at'),
   };
 }
 
-// Whole lines from an offset on, with their lengths; what has no end is still being written.
+// Whole lines from an offset on; what has no end is still being written.
 function* lines(file, from) {
   let rest = new Uint8Array();
   for (let at = from, ended = false; !ended;) {
@@ -53,11 +74,27 @@ function* lines(file, from) {
     joined.set(rest);
     joined.set(bytes, rest.length);
     rest = joined;
-    for (let end = rest.indexOf(10); end >= 0; end = rest.indexOf(10)) {
-      yield [decoder.decode(rest.subarray(0, end)), BigInt(end + 1)];
-      rest = rest.subarray(end + 1);
+    for (let end = rest.indexOf(10) + 1; end > 0; end = rest.indexOf(10) + 1) {
+      yield rest.subarray(0, end);
+      rest = rest.subarray(end);
     }
   }
+}
+
+function read(file, since, max) {
+  const events = [];
+  for (const line of lines(file, offset)) {
+    if (events.length >= max) break;
+    version += 1n;
+    offset += BigInt(line.length);
+    if (version <= since) continue;
+    try {
+      events.push(event(line, version));
+    } catch (error) {
+      throw { tag: 'broken', val: `line ${version} of feed.jsonl: ${error.message}` };
+    }
+  }
+  return events;
 }
 
 export const feedSource = {
@@ -68,31 +105,21 @@ export const feedSource = {
   },
 
   poll(since, max) {
+    if (since !== version) version = offset = 0n;
     let file;
     try {
       // Opened anew each time: it may not be there yet, or be put in place of another.
       file = data.openAt({ symlinkFollow: true }, 'feed.jsonl', {}, { read: true });
+      return read(file, since, max);
     } catch (error) {
-      if (error?.payload === 'no-entry') return [];
+      if (!file && error?.payload === 'no-entry') return [];
+      if (error?.tag) throw error;
       throw { tag: 'retry', val: { reason: `feed.jsonl: ${error?.payload ?? error}` } };
+    } finally {
+      // Garbage collection comes too late: an instance may hold so many files, and no more.
+      file?.[Symbol.dispose]();
     }
-    if (since !== version) version = offset = 0n;
-    const events = [];
-    for (const [text, length] of lines(file, offset)) {
-      if (events.length >= max) break;
-      version += 1n;
-      offset += length;
-      if (version <= since) continue;
-      try {
-        events.push(event(text, version));
-      } catch (error) {
-        throw { tag: 'broken', val: `line ${version} of feed.jsonl: ${error?.message ?? error}` };
-      }
-    }
-    return events;
   },
 
-  close() {
-    data = undefined;
-  },
+  close() {},
 };

@@ -27,7 +27,6 @@ class Lines {
     if (!data) throw 'no data directory was granted: write `grants.directory = true`';
     try {
       this.file = data[0].openAt({ symlinkFollow: true }, name, { create: true }, { read: true, write: true });
-      this.length = this.file.stat().size;
       this.#cutHalfLine();
     } catch (error) {
       throw `${name}: ${words(error)}`;
@@ -37,44 +36,68 @@ class Lines {
   // Half a line at the end is of a write that was cut off: it was never acknowledged, and its record
   // comes again.
   #cutHalfLine() {
-    let whole = this.length;
+    const length = this.file.stat().size;
+    let whole = length;
     while (whole > 0n && this.file.read(1n, whole - 1n)[0][0] !== 10) whole -= 1n;
-    if (whole < this.length) this.file.setSize(whole);
-    this.length = whole;
+    if (whole < length) this.file.setSize(whole);
   }
 
   // Appends all of it or nothing: the batch comes again, and no half line is to stand before it.
   append(lines, durable) {
-    let end = this.length;
     try {
-      while (lines.length > 0) {
-        const written = this.file.write(lines, end);
-        end += written;
-        lines = lines.subarray(Number(written));
+      // Asked for each time: another version of this plugin may append to the same file.
+      const begin = this.file.stat().size;
+      try {
+        for (let end = begin; lines.length > 0;) {
+          const written = this.file.write(lines, end);
+          end += written;
+          lines = lines.subarray(Number(written));
+        }
+        if (durable) this.file.syncData();
+      } catch (error) {
+        this.#cut(begin);
+        throw error;
       }
-      if (durable) this.file.syncData();
     } catch (error) {
-      this.file.setSize(this.length);
-      throw this.retry(error);
+      throw error.tag ? error : this.#retry(error);
     }
-    this.length = end;
   }
 
   sync() {
     try {
       this.file.syncData();
     } catch (error) {
-      throw this.retry(error);
+      throw this.#retry(error);
+    }
+  }
+
+  close() {
+    this.file[Symbol.dispose]();
+  }
+
+  #cut(length) {
+    try {
+      this.file.setSize(length);
+    } catch (error) {
+      // Nothing is to be appended to half a line: the next instance cuts it off as it opens.
+      throw { tag: 'broken', val: `${this.name}: ${words(error)}` };
     }
   }
 
   // It may pass: the same again. What is thrown is the error of the contract's result.
-  retry(error) {
+  #retry(error) {
     return { tag: 'retry', val: { reason: `${this.name}: ${words(error)}` } };
   }
 }
 
 const words = (error) => error?.payload ?? error?.message ?? error;
+
+// As UTF-8 sorts, and every other language: JavaScript's own order is by UTF-16.
+function byBytes(one, other) {
+  const [a, b] = [encoder.encode(one), encoder.encode(other)];
+  const at = a.findIndex((byte, index) => byte !== b[index]);
+  return at < 0 ? a.length - b.length : a[at] - (b[at] ?? -1);
+}
 
 export const sink = {
   open() {
@@ -99,7 +122,7 @@ export const sink = {
   flush() {
     if (counts.size === 0) return;
     usage.sync();
-    const lines = [...counts.keys()].sort().map((tenant) =>
+    const lines = [...counts.keys()].sort(byBytes).map((tenant) =>
       `${JSON.stringify({ tenant, records: counts.get(tenant) })}\n`);
     tenants.append(encoder.encode(lines.join('')), true);
     // Only now: a flush that fails is asked for again.
@@ -107,6 +130,7 @@ export const sink = {
   },
 
   close() {
-    usage = tenants = undefined;
+    usage.close();
+    tenants.close();
   },
 };

@@ -2,11 +2,14 @@
 
 import json
 import os
+from itertools import takewhile
 
 from componentize_py_types import Err, Ok
 from wit_world import exports
 from wit_world.exports.about import Acknowledges, Ask, Description, Need_Directory
-from wit_world.imports.lifecycle import Again, Failure_Retry
+from wit_world.imports.lifecycle import Again, Failure_Broken, Failure_Retry
+
+PATH = "/data/feed.jsonl"
 
 KEYS = [
     "event_id", "event_type", "tenant_id", "stack_id", "version", "base_version", "artifact_ref",
@@ -33,43 +36,58 @@ def line(event):
     return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
 
 
+def event_id(text):
+    event = json.loads(text)
+    if not isinstance(event, dict) or not isinstance(event.get("event_id"), str):
+        raise ValueError("it has no `event_id`")
+    return event["event_id"]
+
+
 class FeedSink(exports.FeedSink):
     file = None
-    # The version of each event, by its id.
+    # The version of each event, by its id, and that of the last line.
     versions = {}
+    last = 0
 
     def open(self, context):
         try:
-            FeedSink.file = open("/data/feed.jsonl", "a+b", buffering=0)
+            FeedSink.file = open(PATH, "a+b", buffering=0)
             FeedSink.file.seek(0)
             lines = FeedSink.file.readall()
             # What is behind the last whole line was cut off while it was written, and not acknowledged.
             whole = lines.rfind(b"\n") + 1
             FeedSink.file.truncate(whole)
         except OSError as error:
-            raise Err(str(error))
+            raise Err(f"feed.jsonl: {error.strerror}")
         FeedSink.versions = {}
-        for version, text in enumerate(lines[:whole].splitlines(), 1):
+        FeedSink.last = 0
+        for text in lines[:whole].splitlines():
+            FeedSink.last += 1
             try:
-                FeedSink.versions[json.loads(text)["event_id"]] = version
-            except (ValueError, KeyError, TypeError) as error:
-                raise Err(f"line {version} of `feed.jsonl`: {error!r}")
+                FeedSink.versions.setdefault(event_id(text), FeedSink.last)
+            except ValueError as error:
+                raise Err(f"line {FeedSink.last} of `feed.jsonl`: {error}")
 
     def append(self, events):
-        known = len(FeedSink.versions)
-        lines, results = [], []
+        last = FeedSink.last
+        new, lines, versions = {}, [], []
         for event in events:
-            version = FeedSink.versions.setdefault(event.event_id, len(FeedSink.versions) + 1)
-            if version > known + len(lines):
+            version = FeedSink.versions.get(event.event_id) or new.get(event.event_id)
+            if version is None:
+                version = new[event.event_id] = last + len(new) + 1
                 lines.append(line(event))
-            results.append(version)
-        try:
-            self.append_lines(b"".join(lines))
-        except OSError as error:
-            FeedSink.versions = {id: n for id, n in FeedSink.versions.items() if n <= known}
-            failed = Err(Failure_Retry(Again(after=None, reason=f"feed.jsonl: {error}")))
-            return [Ok(version) if version <= known else failed for version in results]
-        return [Ok(version) for version in results]
+            versions.append(version)
+        if new:
+            try:
+                self.append_lines(b"".join(lines))
+            except OSError as error:
+                # None is appended after the first that fails, and the results of all behind it say so.
+                failed = Err(Failure_Retry(Again(after=None, reason=f"feed.jsonl: {error}")))
+                done = [Ok(version) for version in takewhile(lambda version: version <= last, versions)]
+                return done + [failed] * (len(versions) - len(done))
+            FeedSink.versions |= new
+            FeedSink.last += len(new)
+        return [Ok(version) for version in versions]
 
     def append_lines(self, lines):
         """Appends all of it and makes it durable, or nothing."""
@@ -80,8 +98,18 @@ class FeedSink(exports.FeedSink):
                 rest = rest[FeedSink.file.write(rest):]
             os.fsync(FeedSink.file.fileno())
         except OSError:
-            FeedSink.file.truncate(length)
+            self.cut(length)
             raise
+
+    def cut(self, length):
+        try:
+            # An error has closed the stream into the file. Another file has another one.
+            FeedSink.file.close()
+            FeedSink.file = open(PATH, "a+b", buffering=0)
+            FeedSink.file.truncate(length)
+        except OSError as error:
+            # Nothing is to be appended to half a line: the next instance cuts it off as it opens.
+            raise Err(Failure_Broken(f"feed.jsonl: {error}"))
 
     def close(self):
         FeedSink.file.close()

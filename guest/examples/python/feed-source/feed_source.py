@@ -23,19 +23,40 @@ class About(exports.About):
         )
 
 
-def event(text, version):
-    fields = json.loads(text)
+def text(fields, key, required=False):
+    value = fields.get(key)
+    if value is None and not required:
+        return None
+    if not isinstance(value, str):
+        raise ValueError(f"its `{key}` is no text")
+    # Fails for half of a surrogate pair, which has no UTF-8.
+    value.encode()
+    return value
+
+
+def number(fields, key):
+    value = fields.get(key)
+    if value is not None and (type(value) is not int or not -(2**63) <= value < 2**63):
+        raise ValueError(f"its `{key}` is no number of 64 bits")
+    return value
+
+
+# Types are looked at here: what the contract's have no room for would end the instance.
+def event(line, version):
+    fields = json.loads(line)
+    if not isinstance(fields, dict):
+        raise ValueError("it is no object")
     return ControlEvent(
-        event_id=fields["event_id"],
-        event_type=fields["event_type"],
-        tenant_id=fields.get("tenant_id"),
-        stack_id=fields.get("stack_id"),
-        version=fields.get("version"),
-        base_version=fields.get("base_version"),
-        artifact_ref=fields.get("artifact_ref"),
-        checksum=fields.get("checksum"),
+        event_id=text(fields, "event_id", required=True),
+        event_type=text(fields, "event_type", required=True),
+        tenant_id=text(fields, "tenant_id"),
+        stack_id=text(fields, "stack_id"),
+        version=number(fields, "version"),
+        base_version=number(fields, "base_version"),
+        artifact_ref=text(fields, "artifact_ref"),
+        checksum=text(fields, "checksum"),
         control_version=version,
-        created_at=fields.get("created_at"),
+        created_at=text(fields, "created_at"),
     )
 
 
@@ -56,22 +77,21 @@ class FeedSource(exports.FeedSource):
             with open("/data/feed.jsonl", "rb") as file:
                 file.seek(FeedSource.offset)
                 while len(events) < max:
-                    text = file.readline()
+                    line = file.readline()
                     # What has no end is still being written.
-                    if not text.endswith(b"\n"):
+                    if not line.endswith(b"\n"):
                         break
                     FeedSource.version += 1
-                    FeedSource.offset += len(text)
+                    FeedSource.offset += len(line)
                     if FeedSource.version > since:
-                        events.append(event(text, FeedSource.version))
+                        events.append(event(line, FeedSource.version))
         except FileNotFoundError:
             # There is none yet.
             return []
         except OSError as error:
             raise Err(Failure_Retry(Again(after=None, reason=str(error))))
-        except (ValueError, KeyError, TypeError) as error:
-            reason = f"line {FeedSource.version} of `feed.jsonl`: {error!r}"
-            raise Err(Failure_Broken(reason))
+        except ValueError as error:
+            raise Err(Failure_Broken(f"line {FeedSource.version} of `feed.jsonl`: {error}"))
         return events
 
     def close(self):

@@ -11,7 +11,7 @@ from wit_world import exports
 from wit_world.exports.about import Acknowledges, Ask, Description, Need_Directory
 from wit_world.imports import log
 from wit_world.imports.batches import Encoding
-from wit_world.imports.lifecycle import Again, Failure_Retry
+from wit_world.imports.lifecycle import Again, Failure_Broken, Failure_Retry
 from wit_world.imports.records import Stream
 
 DATA = "/data/"
@@ -36,7 +36,13 @@ class Lines:
 
     def __init__(self, name):
         self.name = name
-        self.file = open(DATA + name, "a+b", buffering=0)
+        try:
+            self.file = open(DATA + name, "a+b", buffering=0)
+            self.cut_half_line()
+        except OSError as error:
+            raise Err(f"{name}: {error.strerror}")
+
+    def cut_half_line(self):
         # Half a line at the end is of a write that was cut off: it was never acknowledged, and its
         # record comes again.
         whole = self.file.seek(0, os.SEEK_END)
@@ -49,16 +55,29 @@ class Lines:
 
     def append(self, lines, durable=False):
         """Appends all of it or nothing: the batch comes again, and no half line is to stand before it."""
-        length = os.fstat(self.file.fileno()).st_size
         try:
-            rest = memoryview(lines)
-            while rest:
-                rest = rest[self.file.write(rest):]
-            if durable:
-                self.sync()
+            length = os.fstat(self.file.fileno()).st_size
+            try:
+                rest = memoryview(lines)
+                while rest:
+                    rest = rest[self.file.write(rest):]
+                if durable:
+                    os.fsync(self.file.fileno())
+            except OSError:
+                self.cut(length)
+                raise
         except OSError as error:
-            self.file.truncate(length)
             raise self.retry(error)
+
+    def cut(self, length):
+        try:
+            # An error has closed the stream into the file. Another file has another one.
+            self.file.close()
+            self.file = open(DATA + self.name, "a+b", buffering=0)
+            self.file.truncate(length)
+        except OSError as error:
+            # Nothing is to be appended to half a line: the next instance cuts it off as it opens.
+            raise Err(Failure_Broken(f"{self.name}: {error}"))
 
     def sync(self):
         try:
@@ -77,11 +96,8 @@ class Sink(exports.Sink):
     counts = Counter()
 
     def open(self, context):
-        try:
-            Sink.usage = Lines("usage.jsonl")
-            Sink.tenants = Lines("tenants.jsonl")
-        except OSError as error:
-            raise Err(str(error))
+        Sink.usage = Lines("usage.jsonl")
+        Sink.tenants = Lines("tenants.jsonl")
         Sink.counts = Counter()
         log.write(log.Level.INFO, "open", [("file", log.Value_Text("usage.jsonl"))])
 

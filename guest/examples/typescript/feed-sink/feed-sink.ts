@@ -10,12 +10,12 @@ import type { ControlEvent } from 'wasink:plugin/records@0.1.0';
 type Result = { tag: 'ok', val: bigint } | { tag: 'err', val: Failure };
 
 const encoder = new TextEncoder();
-const decoder = new TextDecoder();
+const decoder = new TextDecoder('utf-8', { fatal: true });
 
-// The version of each event, by its id.
+// The version of each event, by its id, and that of the last line.
 let versions: Map<string, bigint>;
+let last: bigint;
 let file: Descriptor;
-let length: bigint;
 
 export const about: typeof About = {
   describe: () => ({
@@ -33,32 +33,55 @@ export const about: typeof About = {
 const words = (error: any): string => String(error?.payload ?? error?.message ?? error);
 
 // There is no `node:fs` here: WASI's own calls are used.
-function readAll(): string {
-  let text = '';
-  for (let offset = 0n, ended = false; !ended;) {
-    const [bytes, last] = file.read(65536n, offset);
-    text += decoder.decode(bytes, { stream: true });
-    offset += BigInt(bytes.length);
-    ended = last || bytes.length === 0;
+function readAll(): Uint8Array {
+  const all = new Uint8Array(Number(file.stat().size));
+  let end = 0;
+  while (end < all.length) {
+    const [bytes] = file.read(BigInt(Math.min(65536, all.length - end)), BigInt(end));
+    if (bytes.length === 0) throw 'it ends too early';
+    all.set(bytes, end);
+    end += bytes.length;
   }
-  return text + decoder.decode();
+  return all;
 }
+
+function eventId(text: string): string {
+  let id;
+  try {
+    id = JSON.parse(text)?.event_id;
+  } catch (error) {
+    throw `line ${last}: ${words(error)}`;
+  }
+  if (typeof id !== 'string') throw `line ${last}: it has no \`event_id\``;
+  return id;
+}
+
+// What is thrown is the error of the contract's result.
+const failed = (failure: Failure) => failure;
 
 // Appends all of it and makes it durable, or nothing.
 function append(lines: Uint8Array): void {
-  let end = length;
+  const begin = file.stat().size;
   try {
-    while (lines.length > 0) {
+    for (let end = begin; lines.length > 0;) {
       const written = file.write(lines, end);
       end += written;
       lines = lines.subarray(Number(written));
     }
     file.syncData();
   } catch (error) {
-    file.setSize(length);
+    cut(begin);
     throw error;
   }
-  length = end;
+}
+
+function cut(length: bigint): void {
+  try {
+    file.setSize(length);
+  } catch (error) {
+    // Nothing is to be appended to half a line: the next instance cuts it off as it opens.
+    throw failed({ tag: 'broken', val: `feed.jsonl: ${words(error)}` });
+  }
 }
 
 // 64-bit numbers are BigInts, which JSON.stringify does not take.
@@ -78,47 +101,52 @@ export const feedSink: typeof FeedSink = {
     const data = getDirectories().find(([, path]) => path === '/data');
     if (!data) throw 'no data directory was granted: write `grants.directory = true`';
     versions = new Map();
+    last = 0n;
     try {
       file = data[0].openAt({ symlinkFollow: true }, 'feed.jsonl', { create: true }, { read: true, write: true });
       // What is behind the last whole line was cut off while it was written, and not acknowledged.
-      const lines = readAll().split('\n');
-      const cut = encoder.encode(lines.pop() ?? '').length;
-      length = file.stat().size - BigInt(cut);
-      file.setSize(length);
-      lines.forEach((text, index) => {
-        try {
-          const id = JSON.parse(text).event_id;
-          if (typeof id !== 'string') throw 'it has no `event_id`';
-          versions.set(id, BigInt(index + 1));
-        } catch (error) {
-          throw `line ${index + 1}: ${words(error)}`;
-        }
-      });
+      const bytes = readAll();
+      const whole = bytes.lastIndexOf(10) + 1;
+      file.setSize(BigInt(whole));
+      for (const text of decoder.decode(bytes.subarray(0, whole)).split('\n').slice(0, -1)) {
+        last += 1n;
+        const id = eventId(text);
+        if (!versions.has(id)) versions.set(id, last);
+      }
     } catch (error) {
       throw `feed.jsonl: ${words(error)}`;
     }
   },
 
   append(events) {
-    const known = BigInt(versions.size);
+    const added = new Map<string, bigint>();
     let lines = '';
     const given = events.map((event) => {
-      const version = versions.get(event.eventId) ?? BigInt(versions.size + 1);
-      if (!versions.has(event.eventId)) {
-        versions.set(event.eventId, version);
+      let version = versions.get(event.eventId) ?? added.get(event.eventId);
+      if (version === undefined) {
+        version = last + BigInt(added.size + 1);
+        added.set(event.eventId, version);
         lines += line(event);
       }
       return version;
     });
+    const results = given.map((version): Result => ({ tag: 'ok', val: version }));
+    if (added.size === 0) return results;
     try {
       append(encoder.encode(lines));
-    } catch (error) {
-      for (const [id, version] of versions) if (version > known) versions.delete(id);
-      const failed: Result = { tag: 'err', val: { tag: 'retry', val: { after: undefined, reason: `feed.jsonl: ${words(error)}` } } };
-      return given.map((version): Result => (version > known ? failed : { tag: 'ok', val: version }));
+    } catch (error: any) {
+      if (error.tag) throw error;
+      // None is appended after the first that fails, and the results of all behind it say so.
+      const first = given.findIndex((version) => version > last);
+      const retry: Result = { tag: 'err', val: { tag: 'retry', val: { after: undefined, reason: `feed.jsonl: ${words(error)}` } } };
+      return results.fill(retry, first);
     }
-    return given.map((version): Result => ({ tag: 'ok', val: version }));
+    for (const [id, version] of added) versions.set(id, version);
+    last += BigInt(added.size);
+    return results;
   },
 
-  close() {},
+  close() {
+    file[Symbol.dispose]();
+  },
 };

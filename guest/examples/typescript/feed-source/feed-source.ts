@@ -7,7 +7,7 @@ import type * as FeedSource from 'wasink:plugin/feed-source@0.1.0';
 import type { Failure } from 'wasink:plugin/lifecycle@0.1.0';
 import type { ControlEvent } from 'wasink:plugin/records@0.1.0';
 
-const decoder = new TextDecoder();
+const decoder = new TextDecoder('utf-8', { fatal: true });
 
 // The version of the last line that was read, and where the next one begins.
 let version: bigint;
@@ -29,29 +29,49 @@ export const about: typeof About = {
 
 // Numbers of a feed have 64 bits, and JSON.parse would round them.
 const exact = (_key: string, value: unknown, { source }: { source?: string } = {}) =>
-  (typeof value === 'number' ? BigInt(source ?? value) : value);
+  (typeof value === 'number' && /^-?\d+$/.test(source ?? '') ? BigInt(source as string) : value);
 
-function event(text: string, controlVersion: bigint): ControlEvent {
-  const fields = JSON.parse(text, exact);
-  for (const key of ['event_id', 'event_type']) {
-    if (typeof fields?.[key] !== 'string') throw new Error(`it has no \`${key}\``);
+// What the contract's types have no room for would end the instance.
+function text(fields: Record<string, any>, key: string): string | undefined {
+  const value = fields[key] ?? undefined;
+  if (value !== undefined && !(typeof value === 'string' && value.isWellFormed())) {
+    throw new Error(`its \`${key}\` is no text`);
   }
+  return value;
+}
+
+function number(fields: Record<string, any>, key: string): bigint | undefined {
+  const value = fields[key] ?? undefined;
+  if (value !== undefined && !(typeof value === 'bigint' && BigInt.asIntN(64, value) === value)) {
+    throw new Error(`its \`${key}\` is no number of 64 bits`);
+  }
+  return value;
+}
+
+function required(fields: Record<string, any>, key: string): string {
+  const value = text(fields, key);
+  if (value === undefined) throw new Error(`it has no \`${key}\``);
+  return value;
+}
+
+function event(line: Uint8Array, controlVersion: bigint): ControlEvent {
+  const fields = JSON.parse(decoder.decode(line), exact) ?? {};
   return {
-    eventId: fields.event_id,
-    eventType: fields.event_type,
-    tenantId: fields.tenant_id,
-    stackId: fields.stack_id,
-    version: fields.version,
-    baseVersion: fields.base_version,
-    artifactRef: fields.artifact_ref,
-    checksum: fields.checksum,
+    eventId: required(fields, 'event_id'),
+    eventType: required(fields, 'event_type'),
+    tenantId: text(fields, 'tenant_id'),
+    stackId: text(fields, 'stack_id'),
+    version: number(fields, 'version'),
+    baseVersion: number(fields, 'base_version'),
+    artifactRef: text(fields, 'artifact_ref'),
+    checksum: text(fields, 'checksum'),
     controlVersion,
-    createdAt: fields.created_at,
+    createdAt: text(fields, 'created_at'),
   };
 }
 
-// Whole lines from an offset on, with their lengths; what has no end is still being written.
-function* lines(file: Descriptor, from: bigint): Generator<[string, bigint]> {
+// Whole lines from an offset on; what has no end is still being written.
+function* lines(file: Descriptor, from: bigint): Generator<Uint8Array> {
   let rest: Uint8Array = new Uint8Array();
   for (let at = from, ended = false; !ended;) {
     const [bytes, last] = file.read(65536n, at);
@@ -61,15 +81,31 @@ function* lines(file: Descriptor, from: bigint): Generator<[string, bigint]> {
     joined.set(rest);
     joined.set(bytes, rest.length);
     rest = joined;
-    for (let end = rest.indexOf(10); end >= 0; end = rest.indexOf(10)) {
-      yield [decoder.decode(rest.subarray(0, end)), BigInt(end + 1)];
-      rest = rest.subarray(end + 1);
+    for (let end = rest.indexOf(10) + 1; end > 0; end = rest.indexOf(10) + 1) {
+      yield rest.subarray(0, end);
+      rest = rest.subarray(end);
     }
   }
 }
 
 // What is thrown is the error of the contract's result.
 const failed = (failure: Failure) => failure;
+
+function read(file: Descriptor, since: bigint, max: number): ControlEvent[] {
+  const events: ControlEvent[] = [];
+  for (const line of lines(file, offset)) {
+    if (events.length >= max) break;
+    version += 1n;
+    offset += BigInt(line.length);
+    if (version <= since) continue;
+    try {
+      events.push(event(line, version));
+    } catch (error: any) {
+      throw failed({ tag: 'broken', val: `line ${version} of feed.jsonl: ${error.message}` });
+    }
+  }
+  return events;
+}
 
 export const feedSource: typeof FeedSource = {
   open() {
@@ -80,28 +116,20 @@ export const feedSource: typeof FeedSource = {
   },
 
   poll(since: bigint, max: number) {
-    let file: Descriptor;
+    if (since !== version) version = offset = 0n;
+    let file: Descriptor | undefined;
     try {
       // Opened anew each time: it may not be there yet, or be put in place of another.
       file = data.openAt({ symlinkFollow: true }, 'feed.jsonl', {}, { read: true });
+      return read(file, since, max);
     } catch (error: any) {
-      if (error?.payload === 'no-entry') return [];
+      if (!file && error?.payload === 'no-entry') return [];
+      if (error?.tag) throw error;
       throw failed({ tag: 'retry', val: { after: undefined, reason: `feed.jsonl: ${error?.payload ?? error}` } });
+    } finally {
+      // Garbage collection comes too late: an instance may hold so many files, and no more.
+      file?.[Symbol.dispose]();
     }
-    if (since !== version) version = offset = 0n;
-    const events: ControlEvent[] = [];
-    for (const [text, length] of lines(file, offset)) {
-      if (events.length >= max) break;
-      version += 1n;
-      offset += length;
-      if (version <= since) continue;
-      try {
-        events.push(event(text, version));
-      } catch (error: any) {
-        throw failed({ tag: 'broken', val: `line ${version} of feed.jsonl: ${error?.message ?? error}` });
-      }
-    }
-    return events;
   },
 
   close() {},

@@ -30,14 +30,13 @@ export const about: typeof About = {
 // A file of lines that is appended to. There is no `node:fs` here: WASI's own calls are used.
 class Lines {
   private file: Descriptor;
-  private length: bigint;
 
   constructor(private name: string) {
     const data = getDirectories().find(([, path]) => path === '/data');
     if (!data) throw 'no data directory was granted: write `grants.directory = true`';
     try {
       this.file = data[0].openAt({ symlinkFollow: true }, name, { create: true }, { read: true, write: true });
-      this.length = Lines.cutHalfLine(this.file);
+      this.cutHalfLine();
     } catch (error) {
       throw `${name}: ${words(error)}`;
     }
@@ -45,29 +44,32 @@ class Lines {
 
   // Half a line at the end is of a write that was cut off: it was never acknowledged, and its record
   // comes again.
-  private static cutHalfLine(file: Descriptor): bigint {
-    const length = file.stat().size;
+  private cutHalfLine(): void {
+    const length = this.file.stat().size;
     let whole = length;
-    while (whole > 0n && file.read(1n, whole - 1n)[0][0] !== 10) whole -= 1n;
-    if (whole < length) file.setSize(whole);
-    return whole;
+    while (whole > 0n && this.file.read(1n, whole - 1n)[0][0] !== 10) whole -= 1n;
+    if (whole < length) this.file.setSize(whole);
   }
 
   // Appends all of it or nothing: the batch comes again, and no half line is to stand before it.
   append(lines: Uint8Array, durable: boolean): void {
-    let end = this.length;
     try {
-      while (lines.length > 0) {
-        const written = this.file.write(lines, end);
-        end += written;
-        lines = lines.subarray(Number(written));
+      // Asked for each time: another version of this plugin may append to the same file.
+      const begin = this.file.stat().size;
+      try {
+        for (let end = begin; lines.length > 0;) {
+          const written = this.file.write(lines, end);
+          end += written;
+          lines = lines.subarray(Number(written));
+        }
+        if (durable) this.file.syncData();
+      } catch (error) {
+        this.cut(begin);
+        throw error;
       }
-      if (durable) this.file.syncData();
-    } catch (error) {
-      this.file.setSize(this.length);
-      throw this.retry(error);
+    } catch (error: any) {
+      throw error.tag ? error : this.retry(error);
     }
-    this.length = end;
   }
 
   sync(): void {
@@ -78,13 +80,38 @@ class Lines {
     }
   }
 
-  // It may pass: the same again. What is thrown is the error of the contract's result.
-  retry(error: unknown): Failure {
+  close(): void {
+    this.file[Symbol.dispose]();
+  }
+
+  private cut(length: bigint): void {
+    try {
+      this.file.setSize(length);
+    } catch (error) {
+      // Nothing is to be appended to half a line: the next instance cuts it off as it opens.
+      throw this.broken(error);
+    }
+  }
+
+  // What is thrown is the error of the contract's result.
+  private broken(error: unknown): Failure {
+    return { tag: 'broken', val: `${this.name}: ${words(error)}` };
+  }
+
+  // It may pass: the same again.
+  private retry(error: unknown): Failure {
     return { tag: 'retry', val: { after: undefined, reason: `${this.name}: ${words(error)}` } };
   }
 }
 
 const words = (error: any): string => String(error?.payload ?? error?.message ?? error);
+
+// As UTF-8 sorts, and every other language: JavaScript's own order is by UTF-16.
+function byBytes(one: string, other: string): number {
+  const [a, b] = [encoder.encode(one), encoder.encode(other)];
+  const at = a.findIndex((byte, index) => byte !== b[index]);
+  return at < 0 ? a.length - b.length : a[at] - (b[at] ?? -1);
+}
 
 export const sink: typeof Sink = {
   open() {
@@ -109,12 +136,15 @@ export const sink: typeof Sink = {
   flush() {
     if (counts.size === 0) return;
     usage.sync();
-    const lines = [...counts.keys()].sort().map((tenant) =>
+    const lines = [...counts.keys()].sort(byBytes).map((tenant) =>
       `${JSON.stringify({ tenant, records: counts.get(tenant) })}\n`);
     tenants.append(encoder.encode(lines.join('')), true);
     // Only now: a flush that fails is asked for again.
     counts.clear();
   },
 
-  close() {},
+  close() {
+    usage.close();
+    tenants.close();
+  },
 };

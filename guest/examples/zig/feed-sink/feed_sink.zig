@@ -149,7 +149,9 @@ fn writeLine(out: *std.Io.Writer, event: Event) !void {
 
 /// Appends all of it and makes it durable, or nothing.
 fn appendLines(lines: []const u8) !void {
-    const length = try file.length(threaded.io());
+    // The seek has the next write work after one that failed: an error closes the stream into a file.
+    var length: u64 = undefined;
+    if (std.os.wasi.fd_seek(file.handle, 0, .END, &length) != .SUCCESS) return error.NotSeekable;
     writeAndSync(lines) catch |err| {
         file.setLength(threaded.io(), length) catch return error.NotCutBack;
         return err;

@@ -152,11 +152,19 @@ const Lines = struct {
 
     /// Appends all of it or nothing: the batch comes again, and no half line is to stand before it.
     fn append(lines: *Lines, bytes: []const u8, durable: enum { now, later }) !void {
-        const io = threaded.io();
-        const length = try lines.file.length(io);
-        errdefer lines.file.setLength(io, length) catch {};
-        try lines.file.writeStreamingAll(io, bytes);
-        if (durable == .now) try lines.sync();
+        // The seek has the next write work after one that failed: an error closes the stream into a file.
+        var length: u64 = undefined;
+        if (std.os.wasi.fd_seek(lines.file.handle, 0, .END, &length) != .SUCCESS) return error.NotSeekable;
+        lines.write(bytes, durable == .now) catch |err| {
+            // Nothing is to be appended to half a line: the next instance cuts it off as it opens.
+            lines.file.setLength(threaded.io(), length) catch return error.NotCutBack;
+            return err;
+        };
+    }
+
+    fn write(lines: *Lines, bytes: []const u8, durable: bool) !void {
+        try lines.file.writeStreamingAll(threaded.io(), bytes);
+        if (durable) try lines.sync();
     }
 
     fn sync(lines: *Lines) !void {
@@ -176,18 +184,24 @@ fn data() !std.Io.Dir {
     return (granted.get("/data") orelse return error.NotGranted).dir;
 }
 
-/// It may pass: the same again.
 fn failed(failure: *c.exports_wasink_plugin_sink_failure_t, name: []const u8, err: anyerror) bool {
-    failure.* = .{
-        .tag = c.WASINK_PLUGIN_LIFECYCLE_FAILURE_RETRY,
-        .val = .{ .retry = .{ .reason = because(name, err) } },
+    failure.* = switch (err) {
+        error.NotCutBack => .{
+            .tag = c.WASINK_PLUGIN_LIFECYCLE_FAILURE_BROKEN,
+            .val = .{ .broken = because(name, err) },
+        },
+        // It may pass: the same again.
+        else => .{
+            .tag = c.WASINK_PLUGIN_LIFECYCLE_FAILURE_RETRY,
+            .val = .{ .retry = .{ .reason = because(name, err) } },
+        },
     };
     return false;
 }
 
 fn because(name: []const u8, err: anyerror) c.plugin_string_t {
     var buffer: [256]u8 = undefined;
-    return copy(std.fmt.bufPrint(&buffer, "`{s}`: {s}", .{ name, @errorName(err) }) catch name);
+    return copy(std.fmt.bufPrint(&buffer, "{s}: {s}", .{ name, @errorName(err) }) catch name);
 }
 
 /// What is handed to the host is freed by it, so it must be a copy.

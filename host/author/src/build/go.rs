@@ -107,7 +107,10 @@ impl Toolchain for Go {
             // Nothing is downloaded: neither modules nor another compiler.
             .env("GOPROXY", "off")
             .env("GOTOOLCHAIN", "local")
-            .args(["build", "-buildmode=c-shared", "-trimpath"])
+            // A workspace above the project is not about it.
+            .env("GOWORK", "off")
+            // The component is the same in every repository, and where git does not answer.
+            .args(["build", "-buildmode=c-shared", "-trimpath", "-buildvcs=false"])
             // The bindings allocate before Go's runtime has begun.
             .args(["-ldflags=-checklinkname=0 -s -w", "-o", "build/core.wasm", "./bindings"])
             .run(told)?;

@@ -9,8 +9,9 @@ use wasink_record::{ControlEvent, Stream};
 use wasink_wasm::World;
 
 use crate::feed::event;
+use crate::place::Place;
 use crate::records::Maker;
-use crate::subject::{Appender, Place, Sink, Source, Stopped, Subject};
+use crate::subject::{Appender, Sink, Source, Stopped, Subject};
 use crate::told;
 
 /// What takes as long can be told from what the clock itself takes, and from the first call's surprises.

@@ -8,7 +8,8 @@ use wasink_record::{Clock, SystemClock, Timestamp};
 
 use super::{Sinks, delivered};
 use crate::clause::CLOCK;
-use crate::subject::{Place, Sink, Stopped};
+use crate::place::Place;
+use crate::subject::{Sink, Stopped};
 use crate::{Evidence, KitError, Run, Trial, told};
 
 /// Nanoseconds of a year.

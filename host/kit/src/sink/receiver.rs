@@ -9,8 +9,9 @@ use wasink_record::Stream;
 
 use super::{Sinks, delivered, outcomes};
 use crate::clause::{COPES, DOUBT, HONEST, PATIENCE, RECOVERS};
+use crate::place::Place;
 use crate::receiver::{ANSWERS, Mood, TcpMood};
-use crate::subject::{Place, Sink, Stopped};
+use crate::subject::{Sink, Stopped};
 use crate::{Clause, Evidence, KitError, Run, Tried, told};
 
 /// What is tried here.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
 
 use wasink_guest::serde_json::{self, Map, Value, json};
@@ -47,12 +47,12 @@ impl FeedSink for Feed {
             }
             results.push(Ok(version));
         }
-        if let Err(error) = self.append_lines(&lines) {
+        if let Err(failure) = self.append_lines(&lines) {
             self.versions.retain(|_, version| *version <= known);
-            let failed =
-                results.iter_mut().filter(|result| result.as_ref().is_ok_and(|v| *v > known));
-            failed
-                .for_each(|result| *result = Err(Failure::retry(format!("`feed.jsonl`: {error}"))));
+            // None is appended after the first that fails, and the results of all behind it say so.
+            let is_new = |result: &Result<u64, _>| result.as_ref().is_ok_and(|v| *v > known);
+            let first = results.iter().position(is_new).unwrap_or(results.len());
+            results.iter_mut().skip(first).for_each(|result| *result = Err(failure.clone()));
         }
         results
     }
@@ -61,35 +61,42 @@ impl FeedSink for Feed {
 impl Feed {
     /// Keeps its file in this directory.
     pub fn in_directory(directory: &Path) -> Result<Self, Error> {
+        let told = |error: io::Error| Error::new(format!("feed.jsonl: {error}"));
         let mut options = OpenOptions::new();
-        let mut file =
-            options.read(true).append(true).create(true).open(directory.join("feed.jsonl"))?;
-        let mut text = String::new();
-        file.read_to_string(&mut text)?;
+        let path = directory.join("feed.jsonl");
+        let mut file = options.read(true).append(true).create(true).open(path).map_err(told)?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).map_err(told)?;
         // What is behind the last whole line was cut off while it was written, and not acknowledged.
-        let whole = text.rfind('\n').map_or(0, |end| end + 1);
-        file.set_len(whole as u64)?;
+        let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        file.set_len(whole as u64).map_err(told)?;
+        bytes.truncate(whole);
         let mut versions = HashMap::new();
-        for (line, version) in text.get(..whole).unwrap_or_default().lines().zip(1..) {
-            let event: Value = serde_json::from_str(line)
-                .map_err(|error| Error::new(format!("line {version} of `feed.jsonl`: {error}")))?;
+        for (line, version) in bytes.split_inclusive(|byte| *byte == b'\n').zip(1..) {
+            let wrong = |what| Error::new(format!("line {version} of feed.jsonl: {what}"));
+            let event: Value =
+                serde_json::from_slice(line).map_err(|error| wrong(error.to_string()))?;
             let id = event.get("event_id").and_then(Value::as_str);
-            let id = id.ok_or_else(|| {
-                Error::new(format!("line {version} of `feed.jsonl` has no `event_id`"))
-            })?;
-            versions.insert(id.to_owned(), version);
+            let id = id.ok_or_else(|| wrong("it has no `event_id`".to_owned()))?;
+            if let Some(first) = versions.insert(id.to_owned(), version) {
+                return Err(wrong(format!("it has the `event_id` of line {first}")));
+            }
         }
         Ok(Self { file, versions })
     }
 
     /// Appends all of it and makes it durable, or nothing.
-    fn append_lines(&mut self, lines: &str) -> io::Result<()> {
-        let length = self.file.metadata()?.len();
+    fn append_lines(&mut self, lines: &str) -> Result<(), Failure> {
+        let retry = |error: io::Error| Failure::retry(format!("feed.jsonl: {error}"));
+        // The seek says how long the file is, and has the next write work after one that failed: a
+        // stream into a file is closed by an error.
+        let length = self.file.seek(SeekFrom::End(0)).map_err(retry)?;
         let appended = self.file.write_all(lines.as_bytes()).and_then(|()| self.file.sync_data());
-        if appended.is_err() {
-            self.file.set_len(length)?;
-        }
-        appended
+        appended.map_err(|error| match self.file.set_len(length) {
+            Ok(()) => retry(error),
+            // Lines are there that have no versions. The next instance reads them.
+            Err(error) => Failure::broken(format!("feed.jsonl: {error}")),
+        })
     }
 }
 

@@ -46,10 +46,10 @@ impl FeedSource for Feed {
         file.seek(SeekFrom::Start(self.offset))?;
         let mut events = Vec::new();
         while events.len() < max as usize {
-            let mut line = String::new();
-            let length = file.read_line(&mut line)? as u64;
+            let mut line = Vec::new();
+            let length = file.read_until(b'\n', &mut line)? as u64;
             // What has no end is still being written.
-            if !line.ends_with('\n') {
+            if !line.ends_with(b"\n") {
                 break;
             }
             self.version += 1;
@@ -73,22 +73,38 @@ impl Feed {
     }
 }
 
-fn event(line: &str, control_version: u64) -> Result<ControlEvent, String> {
-    let object: Value = serde_json::from_str(line).map_err(|error| error.to_string())?;
-    let text = |key: &str| object.get(key).and_then(Value::as_str).map(str::to_owned);
-    let number = |key: &str| object.get(key).and_then(Value::as_i64);
+fn event(line: &[u8], control_version: u64) -> Result<ControlEvent, String> {
+    let object: Value = serde_json::from_slice(line).map_err(|error| error.to_string())?;
     Ok(ControlEvent {
-        event_id: text("event_id").ok_or("it has no `event_id`")?,
-        event_type: text("event_type").ok_or("it has no `event_type`")?,
-        tenant_id: text("tenant_id"),
-        stack_id: text("stack_id"),
-        version: number("version"),
-        base_version: number("base_version"),
-        artifact_ref: text("artifact_ref"),
-        checksum: text("checksum"),
-        created_at: text("created_at"),
+        event_id: text(&object, "event_id")?.ok_or("it has no `event_id`")?,
+        event_type: text(&object, "event_type")?.ok_or("it has no `event_type`")?,
+        tenant_id: text(&object, "tenant_id")?,
+        stack_id: text(&object, "stack_id")?,
+        version: number(&object, "version")?,
+        base_version: number(&object, "base_version")?,
+        artifact_ref: text(&object, "artifact_ref")?,
+        checksum: text(&object, "checksum")?,
+        created_at: text(&object, "created_at")?,
         control_version,
     })
+}
+
+fn text(object: &Value, key: &str) -> Result<Option<String>, String> {
+    match object.get(key) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.clone())),
+        Some(_) => Err(format!("its `{key}` is no text")),
+    }
+}
+
+fn number(object: &Value, key: &str) -> Result<Option<i64>, String> {
+    match object.get(key) {
+        None | Some(Value::Null) => Ok(None),
+        Some(value) => match value.as_i64() {
+            Some(number) => Ok(Some(number)),
+            None => Err(format!("its `{key}` is no number of 64 bits")),
+        },
+    }
 }
 
 export_feed_source!(Feed);
