@@ -35,6 +35,8 @@ mod feeds;
 mod file_sink;
 #[path = "plugins/find.rs"]
 mod find;
+#[path = "plugins/harness.rs"]
+mod harness;
 #[path = "plugins/jetstream.rs"]
 mod jetstream;
 #[path = "plugins/limits.rs"]

@@ -5,11 +5,13 @@
 //! about itself, what it does with records of all sorts, and what is left of them where it was to put
 //! them. Each [`Clause`] is tried by itself, and holds, is broken, or could not be tried.
 //!
-//! And it measures what a plugin costs, see [`measure`].
+//! And it measures what a plugin costs, see [`measure`]; and authors' own tests run a plugin in a
+//! [`Harness`].
 
 mod bench;
 mod clause;
 mod feed;
+mod harness;
 mod place;
 mod receiver;
 mod records;
@@ -31,6 +33,7 @@ pub use bench::{
     Asked, Bench, BenchReport, Compared, Cost, Figure, Memories, Memory, Started, measure,
 };
 pub use clause::Clause;
+pub use harness::Harness;
 pub use report::{Evidence, Finding, Headroom, Report, Verdict};
 
 use clause::{
@@ -57,6 +60,8 @@ pub struct Trial {
     pub timeout: Duration,
     /// What it may use. Default: as without a configuration.
     pub limits: Limits,
+    /// Where compiled code is kept for the next time. Default: nowhere.
+    pub cache: Option<PathBuf>,
     /// How often it is opened and closed in a row. Default: 1000.
     pub rounds: usize,
     /// How many records it is given in a row. Default: 1,000,000.
@@ -73,6 +78,7 @@ impl Trial {
             feed_sink: None,
             timeout: Duration::from_secs(30),
             limits: Limits::default(),
+            cache: None,
             rounds: 1_000,
             records: 1_000_000,
         }

@@ -1,7 +1,7 @@
 //! The plugin that is tried, and what it is given.
 
 use std::cell::{Cell, RefCell};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -45,6 +45,7 @@ pub(crate) struct Subject {
     limits: Limits,
     meter: Meter,
     places: Rc<Cell<usize>>,
+    logger: Arc<dyn Logger>,
 }
 
 /// Keeps how close the plugin comes to its limits.
@@ -64,7 +65,12 @@ impl Logger for Silent {
 
 /// Plugins in `scratch`, freshly looked at: nothing is known of what they said before.
 pub(crate) fn host(scratch: &Path, trial: &Trial) -> Result<WasmPlugins, KitError> {
-    host_with(scratch, trial, &scratch.join("cache"), None, None)
+    host_with(scratch, trial, &cache(scratch, trial), None, None)
+}
+
+/// Where compiled code is kept.
+pub(crate) fn cache(scratch: &Path, trial: &Trial) -> PathBuf {
+    trial.cache.clone().unwrap_or_else(|| scratch.join("cache"))
 }
 
 /// The same with compiled code in `cache`, with somebody who may count views, and where plugins may be
@@ -131,6 +137,7 @@ impl Subject {
             limits: trial.limits,
             meter,
             places: Rc::default(),
+            logger: Arc::new(Silent),
         }
     }
 
@@ -142,7 +149,7 @@ impl Subject {
     ) -> Result<Self, KitError> {
         let scratch = self.scratch.path();
         let plugins =
-            Arc::new(host_with(scratch, trial, &scratch.join("cache"), None, Some(clock))?);
+            Arc::new(host_with(scratch, trial, &cache(scratch, trial), None, Some(clock))?);
         Ok(Self { plugins, ..self.clone() })
     }
 
@@ -168,7 +175,13 @@ impl Subject {
             limits: self.limits,
             meter: Meter::default(),
             places: Rc::default(),
+            logger: self.logger.clone(),
         })
+    }
+
+    /// From now on, what it logs goes there.
+    pub(crate) fn log_to(&mut self, logger: Arc<dyn Logger>) {
+        self.logger = logger;
     }
 
     /// Where everything of it lies.
@@ -333,7 +346,7 @@ impl Subject {
 
     fn request(&self, place: &Place) -> Result<OpenRequest, Stopped> {
         let (config, instance) = self.instance(place).map_err(Stopped::Unfit)?;
-        let ends = Ends::new(&config, self.plugins.clone(), Arc::new(Silent), Arc::new(NoHooks));
+        let ends = Ends::new(&config, self.plugins.clone(), self.logger.clone(), Arc::new(NoHooks));
         let ends = ends.map_err(|error| Stopped::Unfit(error.to_string()))?;
         let request = ends.request(&instance);
         let request = request.map_err(|error| Stopped::Unfit(error.to_string()))?;
@@ -382,33 +395,45 @@ impl Subject {
 
     /// Opens it as a sink.
     pub(crate) fn sink(&self, place: &Place) -> Result<Sink, Stopped> {
-        let request = self.request(place)?;
-        let name = request.plugin.clone();
         let begun = Instant::now();
-        let plugin = self.plugins.load(&name, &Origin::Directory, &Demands::default());
-        let sink = plugin.map_err(Stopped::from)?.open(request).map_err(Stopped::from)?;
+        let sink = self.open_sink(place)?;
         self.meter.note("open", begun, sink.memory());
         Ok(Sink { sink, meter: self.meter.clone() })
     }
 
+    /// The same, unmetered.
+    pub(crate) fn open_sink(&self, place: &Place) -> Result<Box<dyn SinkPlugin>, Stopped> {
+        let request = self.request(place)?;
+        let plugin = self.plugins.load(&request.plugin, &Origin::Directory, &Demands::default())?;
+        Ok(plugin.open(request)?)
+    }
+
     /// Opens it as a source of a feed.
     pub(crate) fn source(&self, place: &Place) -> Result<Source, Stopped> {
-        use wasink_chassis::feed::Feeds as _;
-        let request = self.request(place)?;
         let begun = Instant::now();
-        let source = self.plugins.open_source(request).map_err(Stopped::from)?;
+        let source = self.open_source(place)?;
         self.meter.note("open", begun, source.memory());
         Ok(Source { source, meter: self.meter.clone() })
     }
 
+    /// The same, unmetered.
+    pub(crate) fn open_source(&self, place: &Place) -> Result<Box<dyn FeedSource>, Stopped> {
+        use wasink_chassis::feed::Feeds as _;
+        Ok(self.plugins.open_source(self.request(place)?)?)
+    }
+
     /// Opens it as a sink of a feed.
     pub(crate) fn feed_sink(&self, place: &Place) -> Result<Appender, Stopped> {
-        use wasink_chassis::feed::Feeds as _;
-        let request = self.request(place)?;
         let begun = Instant::now();
-        let sink = self.plugins.open_sink(request).map_err(Stopped::from)?;
+        let sink = self.open_feed_sink(place)?;
         self.meter.note("open", begun, sink.memory());
         Ok(Appender { sink, meter: self.meter.clone() })
+    }
+
+    /// The same, unmetered.
+    pub(crate) fn open_feed_sink(&self, place: &Place) -> Result<Box<dyn FeedSink>, Stopped> {
+        use wasink_chassis::feed::Feeds as _;
+        Ok(self.plugins.open_sink(self.request(place)?)?)
     }
 }
 
