@@ -84,6 +84,21 @@ fn a_plugin_that_breaks_a_clause_is_caught_by_it() {
     }
 }
 
+#[test]
+fn a_source_of_a_feed_that_does_not_last_is_caught() {
+    for (does, clauses) in [("impostor", &[][..]), ("leak", &["feed.endures"])] {
+        let report = tried(&misbehaving("feed-source"), |trial| {
+            trial.settings.insert("on".to_owned(), "poll".into());
+            trial.settings.insert("does".to_owned(), does.into());
+            trial.limits.handles = 100;
+            trial.rounds = 200;
+        });
+        let expected: BTreeSet<_> = clauses.iter().copied().collect();
+        assert_eq!(broken(&report), expected, "{does}\n{}", all(&report));
+        assert!(kept(&report).contains("feed.order"), "{}", all(&report));
+    }
+}
+
 /// The guest that breaks a clause, with another way for its records.
 fn going(way: &str) -> Vec<u8> {
     let mut bytes = misbehaving("breaks-a-clause");

@@ -90,6 +90,8 @@ clauses! {
         "an event id that was appended before has the version that it got then";
     POLLS = "feed.polls", "wit/plugin.wit, feed-source.poll",
         "a poll that finds nothing is no error, and waits no longer than it may";
+    ENDURES = "feed.endures", "wit/plugin.wit, feed-source.poll",
+        "it can be polled any number of times";
     ACKS = "feed.acks", "wit/plugin.wit, acks.ack",
         "it can be told what was applied";
 }

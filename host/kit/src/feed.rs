@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use wasink_record::{ControlEvent, ControlType};
 
-use crate::clause::{ACKS, APPENDS, CLOSES, IDEMPOTENT, ORDER, POLLS, ROUNDS, UNFIT};
+use crate::clause::{ACKS, APPENDS, CLOSES, ENDURES, IDEMPOTENT, ORDER, POLLS, ROUNDS, UNFIT};
 use crate::place::Place;
 use crate::subject::{Stopped, Subject};
 use crate::{Evidence, KitError, Run, Trial, opens, rounds, told, unfit};
@@ -26,7 +26,7 @@ pub(crate) fn source(
 ) -> Result<(), KitError> {
     let place = subject.place()?;
     let Some(mut source) = opens(run, || subject.source(&place)) else {
-        run.leave_out(&[UNFIT, POLLS, ORDER, ACKS, CLOSES, ROUNDS], "it does not open");
+        run.leave_out(&[UNFIT, POLLS, ORDER, ENDURES, ACKS, CLOSES, ROUNDS], "it does not open");
         return Ok(());
     };
     let odd = subject.place()?;
@@ -86,6 +86,20 @@ pub(crate) fn source(
             }
             if n == 10 {
                 break;
+            }
+        }
+        Ok(())
+    });
+    run.check(ENDURES, |evidence| {
+        let end = found.last().map_or(0, |event| event.control_version);
+        // A node that has all there is asks again and again; one that has just come begins at 0.
+        for n in 1..=trial.rounds {
+            let since = if n % 10 == 0 { 0 } else { end };
+            if let Err(error) = source.poll(since, 100, Duration::ZERO) {
+                let sent = format!("`poll` behind {since}, number {n} in a row");
+                evidence.push(Evidence::new(sent, told(&error)));
+                // What follows is to be tried nevertheless.
+                return source.reopen().map_err(Stopped::reason);
             }
         }
         Ok(())

@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::time::Duration;
 
 use serde::Deserialize;
+use wasink_guest::wasip2::clocks::monotonic_clock::subscribe_duration;
 use wasink_guest::{Failure, Level, Value, log};
 
 use crate::HOSTILE;
@@ -21,6 +22,8 @@ pub enum Fault {
     Sleep,
     /// Allocates until there is no more.
     Allocate,
+    /// Takes a thing of the host's, never gives it back, and answers.
+    Leak,
     /// Can't go on, with a megabyte of reason.
     Broken,
     /// Rejects the call, with a megabyte of reason.
@@ -47,6 +50,7 @@ impl Fault {
             Self::Allocate => loop {
                 std::mem::forget(black_box(vec![1_u8; 1 << 20]));
             },
+            Self::Leak => std::mem::forget(subscribe_duration(u64::MAX)),
             Self::Broken => return Err(Failure::broken(endless("broken "))),
             Self::Rejected => return Err(Failure::rejected(endless("rejected "))),
             Self::Retry => {
