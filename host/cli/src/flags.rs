@@ -480,7 +480,7 @@ pub(crate) enum Plugins {
     Bench {
         #[command(flatten)]
         subject: PluginSubject,
-        /// How long it may take
+        /// How long calls are measured, in seconds; compiling comes on top
         #[arg(long, value_name = "COUNT", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
         seconds: u64,
         #[command(flatten)]

@@ -9,6 +9,7 @@ use wasink_chassis::logger::printable;
 use wasink_wasm::World;
 
 use crate::Clause;
+use crate::clause::OPENS;
 
 /// What came of trying a plugin.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -89,6 +90,13 @@ impl Report {
     /// Whether all clauses that could be tried hold.
     pub fn is_conforming(&self) -> bool {
         !self.findings.iter().any(|finding| matches!(finding.verdict, Verdict::Broken { .. }))
+    }
+
+    /// Whether the plugin was opened. Without that, most clauses are left out.
+    pub fn was_opened(&self) -> bool {
+        let of_opening = |finding: &&Finding| finding.clause == OPENS;
+        let opening = self.findings.iter().find(of_opening);
+        opening.is_some_and(|finding| matches!(finding.verdict, Verdict::Kept))
     }
 
     /// How many clauses hold, do not, and could not be tried.

@@ -21,8 +21,9 @@ use receiver::RECEIVER;
 
 /// As many records as a batch has at the most, without a configuration that says otherwise.
 const LARGEST: usize = 1_024;
-/// So much more memory after the second half of many records than after the first may be chance.
-const MOST_GROWTH: u64 = 2 << 20;
+/// So much more memory after the second half of many records than after the first may be chance; of much
+/// memory, so may a quarter.
+const MOST_GROWTH: u64 = 4 << 20;
 
 /// What can't be tried where plain records fail.
 const BEHIND_ANSWERS: [Clause; 7] = [VALUES, REPEATS, CLOCK, KEEPS, FLUSHED, AGAIN, GROWTH];
@@ -510,7 +511,7 @@ impl Sinks<'_> {
 /// What collects garbage grows to where it stays, and ever more slowly; what leaks does not slow down.
 fn grows(early: u64, middle: u64, late: u64) -> bool {
     let (first, second) = (middle.saturating_sub(early), late.saturating_sub(middle));
-    second > MOST_GROWTH && second >= first / 2
+    second > MOST_GROWTH.max(middle / 4) && second >= first / 2
 }
 
 /// Why a call has none of the answers that it may have.
@@ -540,7 +541,9 @@ mod tests {
     #[test]
     fn what_leaks_grows_and_what_collects_garbage_does_not() {
         const MIB: u64 = 1 << 20;
-        for (early, middle, late) in [(2, 2, 2), (31, 66, 66), (31, 60, 68), (1, 12, 14)] {
+        for (early, middle, late) in
+            [(2, 2, 2), (31, 66, 66), (31, 60, 68), (1, 12, 14), (9, 9, 12)]
+        {
             assert!(!grows(early * MIB, middle * MIB, late * MIB), "{early} {middle} {late}");
         }
         // 12 bytes a record, and a plugin that keeps all that it is given.

@@ -19,6 +19,9 @@ const BUDGET: usize = 64 << 10;
 const TAIL_LINES: usize = 8;
 const TAIL_LINE_BYTES: usize = 512;
 
+/// How a line begins that says what the stack behind it is about: Go's.
+const HEADLINES: [&str; 2] = ["panic: ", "fatal error: "];
+
 /// Keeps the last lines that a guest wrote, and hands each to the log at debug level.
 #[derive(Clone)]
 pub(crate) struct Tail {
@@ -30,6 +33,9 @@ pub(crate) struct Tail {
 struct Lines {
     whole: VecDeque<String>,
     partial: Vec<u8>,
+    /// What a stack is about that comes behind it, in languages that have it so, once it is no more
+    /// among the last lines.
+    headline: Option<String>,
 }
 
 impl Tail {
@@ -43,10 +49,7 @@ impl Tail {
         if !lines.partial.is_empty() {
             lines.end_line();
         }
-        // A hint for the author's terminal, of no use from inside a sandbox.
-        let hint = "note: run with `RUST_BACKTRACE=1`";
-        let words = lines.whole.iter().filter(|line| !line.is_empty() && !line.starts_with(hint));
-        words.cloned().collect::<Vec<_>>().join(" | ")
+        lines.joined()
     }
 
     fn push(&self, bytes: &[u8]) {
@@ -73,11 +76,26 @@ impl Lines {
             .collect();
         let line = line.trim_end().to_owned();
         self.partial.clear();
-        if self.whole.len() == TAIL_LINES {
-            self.whole.pop_front();
+        if self.whole.len() == TAIL_LINES
+            && let Some(gone) = self.whole.pop_front()
+            && HEADLINES.iter().any(|begin| gone.starts_with(begin))
+        {
+            self.headline = Some(gone);
         }
         self.whole.push_back(line.clone());
         line
+    }
+
+    fn joined(&self) -> String {
+        // A hint for the author's terminal, of no use from inside a sandbox.
+        let hint = "note: run with `RUST_BACKTRACE=1`";
+        let said = |line: &&String| !line.is_empty() && !line.starts_with(hint);
+        // One that is among the last lines is about what comes last.
+        let is_headline = |line: &String| HEADLINES.iter().any(|begin| line.starts_with(begin));
+        let headline = self.headline.iter().filter(|_| !self.whole.iter().any(is_headline));
+        let mut words: Vec<_> = headline.flat_map(|line| [line.as_str(), "…"]).collect();
+        words.extend(self.whole.iter().filter(said).map(String::as_str));
+        words.join(" | ")
     }
 }
 
@@ -189,5 +207,29 @@ mod tests {
         tail.push(&vec![b'x'; 10 << 20]);
         assert_eq!(tail.lines.lock().unwrap().partial.len(), TAIL_LINE_BYTES);
         assert_eq!(tail.last_words().len(), 7 * "line   99 | ".len() + TAIL_LINE_BYTES);
+    }
+
+    fn said(text: &str) -> String {
+        let mut lines = Lines::default();
+        for line in text.lines() {
+            lines.partial.extend(line.bytes());
+            lines.end_line();
+        }
+        lines.joined()
+    }
+
+    #[test]
+    fn what_a_long_stack_is_about_is_said_with_its_end() {
+        let stack: String = (0..9).map(|n| format!("frame {n}\n")).collect();
+        let end = "frame 1 | frame 2 | frame 3 | frame 4 | frame 5 | frame 6 | frame 7 | frame 8";
+        assert_eq!(
+            said(&format!("before\npanic: nil map\n\n{stack}")),
+            format!("panic: nil map | … | {end}")
+        );
+        // A shorter one has it itself, and what was long ago is not what it is about.
+        assert_eq!(said("panic: a\n1\n2\n"), "panic: a | 1 | 2");
+        let two = format!("panic: old\n{stack}panic: new\n1\n");
+        assert!(said(&two).ends_with("frame 8 | panic: new | 1"), "{}", said(&two));
+        assert!(!said(&two).contains("old"), "{}", said(&two));
     }
 }

@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use super::{Toolchain, missing};
+use super::{Toolchain, missing, world};
 use crate::tool::{Tool, find, says, version};
-use crate::{AuthorError, Project, contract, files};
+use crate::{AuthorError, Project};
 
 pub(crate) struct Script {
     pub(crate) typed: bool,
@@ -43,7 +43,7 @@ impl Toolchain for Script {
             }
         };
         let componentize = program("componentize-js")?;
-        world(project)?;
+        world::put(project)?;
         let name = project.kind().name();
         let source = if self.typed {
             Tool::new(&program("jco")?, root)
@@ -61,32 +61,4 @@ impl Toolchain for Script {
             .run(told)?;
         Ok(root.join("build/component.wasm"))
     }
-}
-
-/// The world that the component is made for, in `build/wit`: there are no files in the language
-/// itself, so it is given WASI's.
-fn world(project: &Project) -> Result<(), AuthorError> {
-    let folder = project.root.join("build/wit");
-    match std::fs::remove_dir_all(&folder) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            return Err(AuthorError::file(folder)(error));
-        }
-        _ => {}
-    }
-    for (path, _) in files::CONTRACT {
-        let from = project.root.join(contract::FOLDER).join(path);
-        let to = if path.starts_with("deps/") {
-            folder.join(path)
-        } else {
-            folder.join("deps/wasink-plugin").join(path)
-        };
-        contract::put(&to, &std::fs::read(&from).map_err(AuthorError::file(from))?)?;
-    }
-    let version = &project.manifest.contract.version;
-    let text = format!(
-        "package local:plugin;\n\nworld plugin {{\n  include wasink:plugin/{}@{version};\n  import \
-         wasi:filesystem/preopens@0.2.12;\n}}\n",
-        project.kind().world()
-    );
-    contract::put(&folder.join("world.wit"), text.as_bytes())
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Toolchain, missing};
+use super::{Toolchain, missing, world};
 use crate::tool::{Tool, find, says, version};
 use crate::{AuthorError, Project};
 
@@ -31,9 +31,10 @@ impl Toolchain for Python {
                 format!("componentize-py 0.{MINOR} is needed, and `{}` is there", said.trim());
             return Err(missing(what, INSTALL));
         }
+        world::put(project)?;
         let made = root.join("build").join("component.wasm");
         Tool::new(&tool, root)
-            .args(["-d", "wit", "-w", &project.kind().world(), "componentize", "-p", "."])
+            .args(["-d", "build/wit", "-w", "plugin", "componentize", "-p", "."])
             .args(["-o", "build/component.wasm", &project.kind().name().replace('-', "_")])
             .run(told)?;
         Ok(made)

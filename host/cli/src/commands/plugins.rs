@@ -94,7 +94,7 @@ pub(super) fn run(config: &Config, command: &Plugins) -> Result<Exit, Failure> {
         }
         Plugins::Test { subject, records, rounds, junit, json } => {
             let name = named(subject)?;
-            let (mut trial, _scratch) = trial(config, &plugins()?, &name, subject)?;
+            let (mut trial, scratch) = trial(config, &plugins()?, &name, subject)?;
             (trial.records, trial.rounds) = (*records, *rounds);
             let mut printed = Ok(());
             let report = wasink_kit::try_out(&trial, &mut |finding| {
@@ -102,8 +102,11 @@ pub(super) fn run(config: &Config, command: &Plugins) -> Result<Exit, Failure> {
                     printed = out::print(&finding.text());
                 }
             });
-            let report = report.with_context(|| format!("`{name}` can't be tried"))?;
+            let mut report = report.with_context(|| format!("`{name}` can't be tried"))?;
             printed?;
+            if scratch.is_some() {
+                report.file.clone_from(&name);
+            }
             if let Some(path) = junit {
                 let xml = report.junit().map_err(|error| anyhow!(error))?;
                 let written = std::fs::write(path, xml);
@@ -113,6 +116,13 @@ pub(super) fn run(config: &Config, command: &Plugins) -> Result<Exit, Failure> {
                 out::print(&show::json(&json!(report)))?;
             } else {
                 out::print(&report.summary())?;
+            }
+            if report.is_conforming() && !report.was_opened() {
+                out::complain(
+                    "it was not opened, so most clauses were not tried: give it what it needs by \
+                     `--settings` and `--grants`",
+                );
+                return Ok(Exit::Failure);
             }
             Ok(if report.is_conforming() { Exit::Success } else { Exit::Failure })
         }
