@@ -135,7 +135,7 @@ fn feeds(language: &str) {
     let Some(source) = project(language, "feed-source") else { return };
     let sink = sink.path("subject.wasm");
     // More polls than an instance may have handles.
-    keeps_the_contract(&source, 1_100, &format!("--feed-sink {}", sink.display()));
+    keeps_the_contract(&source, 300, &format!("--feed-sink {}", sink.display()));
 }
 
 macro_rules! languages {
