@@ -99,7 +99,7 @@ fn fills(operator: &Operator) {
         assert_eq!(posted.0, 200, "{}", posted.1);
     }
     // Each in its language's words.
-    running.await_word("reason=\"usage.jsonl: ");
+    running.await_word("usage.jsonl: ");
     std::fs::remove_file(ballast).unwrap();
     let usage = disk.join("usage.jsonl");
     let usage = operator.await_lines(usage.to_str().unwrap(), RECORDS);

@@ -1,7 +1,7 @@
 //! Checks values against a JSON Schema, and says in our own words what is wrong with them.
 
 use jsonschema::{PatternOptions, ValidationError, Validator, error::ValidationErrorKind as Kind};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{
     nearest::{nearest, quoted_list},
@@ -84,6 +84,12 @@ impl<'a> Checker<'a> {
                     expected.map_or_else(|| "a value".to_owned(), |(_, s)| expected_by(s));
                 push(path.key(key), format!("missing; expected {expected}"), true);
             }
+            // Where no keys are listed at all, the error is of a value, at the place of its table.
+            Kind::FalseSchema if let Some(table) = table_without_keys(error, root) => {
+                for key in table.keys() {
+                    push(path.key(key), unknown_key(key, node, false), false);
+                }
+            }
             _ => {
                 let message = match self.table_of_names(error, &path) {
                     Some((key, table)) => unknown_key(key, table, true),
@@ -114,6 +120,15 @@ impl<'a> Checker<'a> {
         properties(table).next().filter(|_| object)?;
         Some((path.last_key()?, table))
     }
+}
+
+/// The table whose keys `additionalProperties` forbids, all of them.
+fn table_without_keys<'v>(
+    error: &ValidationError<'_>,
+    root: &'v Value,
+) -> Option<&'v Map<String, Value>> {
+    let forbidden = error.schema_path().as_str().ends_with("/additionalProperties");
+    root.pointer(error.instance_path().as_str()).filter(|_| forbidden)?.as_object()
 }
 
 fn unknown_key(key: &str, table: &Value, or_table: bool) -> String {

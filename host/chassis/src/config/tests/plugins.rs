@@ -115,6 +115,18 @@ fn settings_that_are_right_pass() {
 }
 
 #[test]
+fn where_a_schema_has_no_keys_each_key_is_told_as_unknown() {
+    let text = "[metering]\nbackend = 'http'\n[metering.http]\nprefix = 'eu-'\nother = 1";
+    let config = Config::from_toml(text).unwrap();
+    let schema = json!({ "type": "object", "additionalProperties": false });
+    let errors = check_settings(&schema, &config.sinks[0]).unwrap_err();
+    let expected = "\
+configuration:4: metering.http.prefix: unknown key `prefix`; no key is known here
+configuration:5: metering.http.other: unknown key `other`; no key is known here";
+    assert_eq!(told(&errors), expected);
+}
+
+#[test]
 fn the_path_of_the_ledger_is_checked_under_its_own_key() {
     let config = Config::from_toml("[metering.file]\npath = 'a/b.jsonl'\nrotat = 1").unwrap();
     let schema = json!({
