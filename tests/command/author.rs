@@ -172,6 +172,9 @@ fn a_project_is_made_in_an_empty_folder_alone() {
     assert_eq!(std::fs::read_dir(operator.path("mine")).unwrap().count(), 1);
     let unknown = operator.says("plugins new other --language cobol").expect(2);
     assert!(unknown.stderr.contains("possible values: rust, python"), "{unknown:?}");
+    let known = operator.says("plugins new file --language c").expect(1);
+    assert!(known.stderr.contains("`file` comes with wasink"), "{known:?}");
+    assert!(!operator.path("file").exists());
     let digit = operator.says("plugins new 1st --language rust").expect(1);
     assert!(digit.stderr.contains("a letter first"), "{digit:?}");
     assert!(!operator.path("1st").exists());

@@ -23,6 +23,18 @@ impl From<PluginKind> for Kind {
 
 /// Makes a project.
 pub(super) fn new(new: &New) -> Result<(), Failure> {
+    let bundled = match new.kind {
+        PluginKind::Sink => wasink_bundled::PLUGINS,
+        PluginKind::FeedSource => wasink_bundled::FEED_SOURCES,
+        PluginKind::FeedSink => wasink_bundled::FEED_SINKS,
+    };
+    if bundled.iter().any(|(name, _)| *name == new.name) {
+        return Err(anyhow!(
+            "a plugin `{}` comes with wasink, and yours would take its place; choose another name",
+            new.name
+        )
+        .into());
+    }
     let folder = new.directory.clone().unwrap_or_else(|| PathBuf::from(&new.name));
     let project = Project::create(&folder, &new.name, new.language, new.kind.into())
         .context("the project can't be made")?;
