@@ -21,6 +21,7 @@ use crate::compile::{Loaded, chain};
 use crate::convert;
 use crate::engine::Engine;
 use crate::host::{Commons, HostState, Surroundings};
+use crate::stack;
 
 /// The name of the call that a plugin answers before it is opened.
 const DESCRIBE: &str = "describe";
@@ -110,7 +111,7 @@ impl Caller {
     }
 }
 
-/// What the runtime says of a trap, without the frames, and the limit that it came of.
+/// What the runtime says of a trap, where it was, and the limit that it came of.
 fn reason(error: &wasmtime::Error, state: &mut HostState) -> String {
     if let Some(I32Exit(status)) = error.downcast_ref() {
         return format!("it exited with status {status}");
@@ -123,9 +124,10 @@ fn reason(error: &wasmtime::Error, state: &mut HostState) -> String {
         state.words.reached(limit);
         Some(limit)
     });
+    let place = stack::of(error).map_or_else(String::new, |stack| format!(" in {stack}"));
     match limit {
-        Some(limit) => format!("{root} (it came up against `limits.{}`)", limit.as_str()),
-        None => root,
+        Some(limit) => format!("{root}{place} (it came up against `limits.{}`)", limit.as_str()),
+        None => format!("{root}{place}"),
     }
 }
 

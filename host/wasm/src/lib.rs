@@ -28,6 +28,7 @@ mod quota;
 mod secrets;
 mod signature;
 mod sink;
+mod stack;
 mod stderr;
 mod still;
 mod store;
